@@ -1,0 +1,187 @@
+"""Reverse-mode differentiation, functional: gradients are returned, never accumulated.
+
+An operation (see :mod:`minadv.ops`) computes its value and records, for each parent that is being differentiated, one rule
+(a vector-Jacobian product, VJP): ``g -> g · ∂value/∂parent``. Only :func:`vjp`, and what is built on it, makes a :class:`Tensor`;
+every other array is a constant, by construction and without a flag, and nothing is ever computed for it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from minadv.backend import array_module, like
+
+__all__ = ["Tensor", "grad", "gradcheck", "jacobian", "raw", "record", "value_and_grad", "vjp"]
+
+_creation = itertools.count()
+
+
+class Tensor:
+    """A value that is being differentiated, and one ``(parent, rule)`` pair for each Tensor that it was computed from."""
+
+    __slots__ = ("edges", "order", "value")
+    __array_ufunc__ = None  # so that ``array * tensor`` comes to Tensor.__rmul__
+
+    def __init__(self, value, edges: tuple = ()):
+        self.value = value
+        self.edges = edges
+        self.order = next(_creation)  # a parent is always older than its children
+
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+
+    def __len__(self):
+        return len(self.value)
+
+    def __repr__(self):
+        return f"Tensor({self.value!r})"
+
+    def __array__(self, *_, **__):
+        raise TypeError("a Tensor is no array: compute with minadv.ops inside the function that is differentiated")
+
+    def __bool__(self):
+        raise TypeError("a Tensor has no truth value: choose with minadv.ops.where")
+
+
+def raw(x):
+    """The plain value of ``x``, which may be a Tensor, an array or a number."""
+    return x.value if isinstance(x, Tensor) else x
+
+
+def record(value, *edges):
+    """``value`` as a Tensor that remembers its ``(parent, rule)`` edges; plain ``value`` if no parent is being differentiated."""
+    edges = tuple(edge for edge in edges if isinstance(edge[0], Tensor))
+    return Tensor(value, edges) if edges else value
+
+
+def vjp(f: Callable, *xs):
+    r"""Evaluate ``f(*xs)`` and return ``(value, pull)``, where ``pull(g)`` gives :math:`g \cdot \partial f / \partial x`.
+
+    ``pull`` may be called again and again. It returns one array for one ``x`` and a tuple for several, each in the shape and dtype
+    of its ``x`` (zeros where ``f`` does not depend on it). ``g`` has the shape of ``value``.
+
+    Raises :class:`TypeError` for an ``x`` that is no floating-point array (also a Tensor: first order only) and for an ``f`` that
+    returns no array, and :class:`ValueError` for a ``g`` of another shape.
+    """
+    if not xs:
+        raise TypeError("vjp needs at least one array to differentiate with respect to")
+    inputs = [Tensor(_differentiable(x, i)) for i, x in enumerate(xs)]
+    output = f(*inputs)
+    value = raw(output)
+    if not hasattr(value, "dtype"):
+        raise TypeError(f"f must return one array, got {type(value).__name__}")
+
+    def pull(g):
+        g = array_module(value).asarray(g, dtype=value.dtype)
+        if g.shape != value.shape:
+            raise ValueError(f"g must have the shape of the value, {value.shape}, got {g.shape}")
+        gradients = _backward(output, g, inputs)
+        return gradients[0] if len(gradients) == 1 else tuple(gradients)
+
+    return value, pull
+
+
+def _differentiable(x, position: int):
+    if isinstance(x, Tensor):
+        raise TypeError(f"argument {position} is already being differentiated: minadv differentiates once (first order only)")
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise TypeError(f"argument {position} must be a floating-point array, got dtype {x.dtype}")
+    return array_module(x).asarray(x)
+
+
+def _backward(output, g, inputs: list[Tensor]) -> list:
+    """The gradient for each input: youngest node first, so that a node is passed on only when its whole gradient is there."""
+    gradients = {output: g} if isinstance(output, Tensor) else {}
+    queue = [(-node.order, node) for node in gradients]
+    while queue:
+        node = heapq.heappop(queue)[1]
+        if not node.edges:
+            continue
+        g = gradients.pop(node)
+        for parent, rule in node.edges:
+            part = rule(g)
+            if part.dtype != parent.value.dtype:
+                part = part.astype(parent.value.dtype)
+            if parent in gradients:
+                gradients[parent] = gradients[parent] + part
+            else:
+                gradients[parent] = part
+                heapq.heappush(queue, (-parent.order, parent))
+    return [gradients[x] if x in gradients else array_module(x.value).zeros_like(x.value) for x in inputs]
+
+
+def value_and_grad(f: Callable, *xs):
+    r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number: its value, and the gradient for each ``x`` (a tuple if several).
+
+    Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use :func:`vjp`.
+    """
+    value, pull = vjp(f, *xs)
+    if value.size != 1:
+        raise ValueError(f"f must return one number, got shape {value.shape}: sum it, or use vjp")
+    return value, pull(array_module(value).ones_like(value))
+
+
+def grad(f: Callable, *xs):
+    """The gradient of ``f``, which returns one number, for each ``x`` (a tuple if several)."""
+    return value_and_grad(f, *xs)[1]
+
+
+def jacobian(f: Callable, x):
+    r"""``(f(x), J)``'s second half: :math:`J_{nk\ldots} = \partial f_{nk} / \partial x_{n\ldots}`, shape ``(N, K, *input)``.
+
+    ``f`` maps a batch ``(N, *input)`` to ``(N, K)``, each row from its own example alone. One forward pass, and one pull per
+    column for the whole batch.
+    """
+    value, pull = vjp(f, x)
+    if value.ndim != 2 or len(value) != len(x):
+        raise ValueError(f"f must map a batch of {len(x)} to shape ({len(x)}, K), got {value.shape}")
+    return pull_columns(value, pull)
+
+
+def pull_columns(value, pull):
+    """The Jacobian ``(N, K, *input)`` from a ``(value, pull)`` pair that :func:`vjp` returned for a batch."""
+    xp = array_module(value)
+    columns = []
+    for k in range(value.shape[1]):
+        e_k = xp.zeros_like(value)
+        e_k[:, k] = 1
+        columns.append(pull(e_k))
+    return xp.stack(columns, axis=1)
+
+
+def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0) -> float:
+    r"""Compare the VJP of ``f`` at ``xs`` with central differences, and return the largest error.
+
+    For a random vector v, each component of :math:`\nabla \langle v, f(x) \rangle` is compared with
+    :math:`(\langle v, f(x + h e_i)\rangle - \langle v, f(x - h e_i)\rangle) / 2h`, the error relative to ``max(1, |difference|)``.
+    The check is made in float64, whatever the dtype of ``xs``; keep ``xs`` a few ``h`` away from kinks (ReLU, max, abs).
+
+    Raises :class:`AssertionError`, naming the argument and the component, if an error exceeds ``tolerance``.
+    """
+    xs = [array_module(x).asarray(x, dtype=np.float64) for x in xs]
+    value, pull = vjp(f, *xs)
+    v = like(np.random.default_rng(rng).standard_normal(value.shape), value)
+    gradients = pull(v) if len(xs) > 1 else (pull(v),)
+    worst = 0.0
+    for position, (x, gradient) in enumerate(zip(xs, gradients, strict=True)):
+        for index in np.ndindex(x.shape):
+            side = []
+            for step in (h, -h):
+                moved = x.copy()
+                moved[index] += step
+                side.append(float((v * raw(f(*xs[:position], moved, *xs[position + 1 :]))).sum()))
+            numeric = (side[0] - side[1]) / (2 * h)
+            analytic = float(gradient[index])
+            error = abs(analytic - numeric) / max(1.0, abs(numeric))
+            if not error <= tolerance:
+                raise AssertionError(f"argument {position} at {index}: VJP {analytic:.9g}, central difference {numeric:.9g}")
+            worst = max(worst, error)
+    return worst

@@ -1,0 +1,244 @@
+r"""Convolution, its transpose, depthwise convolution and pooling, by im2col and col2im.
+
+A window of kernel size (kh, kw) slides over images ``(N, H, W, C)`` in steps (sh, sw). *im2col* copies what the window sees at each of the
+OH · OW places into one row, and convolution is then one matrix product. *col2im* is its transpose: each row is added back where
+it was seen. All gradients here are built from these two.
+"""
+
+from __future__ import annotations
+
+from minadv.autograd import raw, record
+from minadv.backend import array_module
+
+__all__ = ["avg_pool2d", "conv2d", "conv2d_transpose", "depthwise_conv2d", "max_pool2d"]
+
+# With fewer numbers than this side by side in a window's row, im2col copies tap by tap (long runs along W), not window by window.
+SHORT_RUN = 16
+
+
+# --------------------------------------------------------------------------------------------------------- geometry and windows
+
+
+def _two(value, name: str, least: int = 1) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+        raise ValueError(f"{name} must be an integer or two, each >= {least}, got {value!r}")
+    return pair
+
+
+def padding_widths(padding, size: tuple, kernel: tuple, stride: tuple) -> tuple[tuple[int, int], tuple[int, int]]:
+    """``((top, bottom), (left, right))`` for ``"valid"``, ``"same"``, one integer, ``(rows, columns)`` or the four themselves.
+
+    ``"same"`` makes the output ceil(size / stride) and puts the odd row or column at the bottom and right, as TensorFlow does.
+    """
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
+        return tuple((t // 2, t - t // 2) for t in total)
+    if isinstance(padding, str):
+        raise ValueError(f"padding must be 'valid', 'same', an integer or pairs of integers, got {padding!r}")
+    rows, columns = (padding, padding) if isinstance(padding, int) else padding
+    return tuple(_two(side, "padding", least=0) for side in (rows, columns))
+
+
+def _output_size(size: tuple, widths: tuple, kernel: tuple, stride: tuple) -> tuple[int, int]:
+    out = tuple((n + sum(w) - k) // s + 1 for n, w, k, s in zip(size, widths, kernel, stride, strict=True))
+    if min(out) < 1:
+        raise ValueError(f"a kernel of {kernel} does not fit into images of {tuple(size)} with padding {widths}")
+    return out
+
+
+def _framed(x, widths, value=0):
+    if not any(map(any, widths)):
+        return x
+    (top, bottom), (left, right) = widths
+    n, h, w, c = x.shape
+    framed = array_module(x).full((n, top + h + bottom, left + w + right, c), value, dtype=x.dtype)
+    framed[:, top : top + h, left : left + w] = x
+    return framed
+
+
+def _windows(x, kernel, stride):
+    """What the window sees at each place, without a copy: ``(N, OH, OW, kh, kw, C)``."""
+    (kh, kw), (sh, sw) = kernel, stride
+    n, h, w, c = x.shape
+    dn, dh, dw, dc = x.strides
+    shape = (n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh, kw, c)
+    return array_module(x).lib.stride_tricks.as_strided(x, shape, (dn, dh * sh, dw * sw, dh, dw, dc))
+
+
+def _im2col(x, kernel, stride):
+    """One row per place: ``(N·OH·OW, kh·kw·C)``."""
+    xp = array_module(x)
+    windows = _windows(x, kernel, stride)
+    n, oh, ow, kh, kw, c = windows.shape
+    if kw * c < SHORT_RUN:
+        return xp.ascontiguousarray(windows.transpose(3, 4, 5, 0, 1, 2)).reshape(kh * kw * c, n * oh * ow).T
+    return xp.ascontiguousarray(windows).reshape(n * oh * ow, kh * kw * c)
+
+
+def _col2im(windows, shape, stride, widths):
+    """Add windows ``(N, OH, OW, kh, kw, C)`` back into images of ``shape`` (N, H, W, C), of which ``widths`` more were seen around."""
+    (sh, sw), ((top, bottom), (left, right)) = stride, widths
+    n, h, w, c = shape
+    _, oh, ow, kh, kw, _ = windows.shape
+    x = array_module(windows).zeros((n, top + h + bottom, left + w + right, c), dtype=windows.dtype)
+    for i in range(kh):
+        for j in range(kw):
+            x[:, i : i + sh * oh : sh, j : j + sw * ow : sw] += windows[:, :, :, i, j]
+    return x[:, top : top + h, left : left + w]
+
+
+# --------------------------------------------------------------------------------------------------------------- convolution
+
+
+def _columns_to_output(columns, w, size):
+    """``columns @ w`` as images: ``(N, OH, OW, C_out)``."""
+    return (columns @ w.reshape(-1, w.shape[3])).reshape(-1, *size, w.shape[3])
+
+
+def _image_gradient(g, w, shape, stride, widths):
+    """The transpose of convolution with ``w``: from outputs ``(N, OH, OW, C_out)`` back to images of ``shape``."""
+    kh, kw, c_in, c_out = w.shape
+    rows, matrix = g.reshape(-1, c_out), w.reshape(-1, c_out)
+    columns = (matrix @ rows.T).T if kw * c_in < SHORT_RUN else rows @ matrix.T  # (N·OH·OW, kh·kw·C_in)
+    return _col2im(columns.reshape(*g.shape[:3], kh, kw, c_in), shape, stride, widths)
+
+
+def _weight_gradient(columns, g, shape):
+    return (columns.T @ g.reshape(-1, g.shape[3])).reshape(shape)
+
+
+def _bias_gradient(g):
+    rows = g.reshape(-1, g.shape[3])
+    return array_module(g).ones(len(rows), dtype=g.dtype) @ rows
+
+
+def _check_images(x, channels: int, what: str):
+    if x.ndim != 4:
+        raise ValueError(f"x must be images (N, H, W, C), got shape {x.shape}")
+    if x.shape[3] != channels:
+        raise ValueError(f"x has {x.shape[3]} channels, but the {what} expects {channels}")
+
+
+def conv2d(x, w, b=None, *, stride=1, padding="valid"):
+    r"""Cross-correlation, :math:`y_{noqd} = b_d + \sum_{ijc} x_{n,\,o s_h + i,\,q s_w + j,\,c}\, w_{ijcd}`.
+
+    ``x``: images ``(N, H, W, C_in)``; ``w``: ``(kh, kw, C_in, C_out)``; ``b``: ``(C_out,)`` or None; ``stride``: one integer or two;
+    ``padding``: see :func:`padding_widths`. Returns ``(N, OH, OW, C_out)``.
+    """
+    u, v = raw(x), raw(w)
+    _check_images(u, v.shape[2], "kernel")
+    kernel, stride = v.shape[:2], _two(stride, "stride")
+    widths = padding_widths(padding, u.shape[1:3], kernel, stride)
+    size = _output_size(u.shape[1:3], widths, kernel, stride)
+    columns = _im2col(_framed(u, widths), kernel, stride)
+    y = _columns_to_output(columns, v, size)
+    if b is not None:
+        y += raw(b)
+    return record(
+        y,
+        (x, lambda g: _image_gradient(g, v, u.shape, stride, widths)),
+        (w, lambda g: _weight_gradient(columns, g, v.shape)),
+        (b, _bias_gradient),
+    )
+
+
+def conv2d_transpose(x, w, b=None, *, stride=1, padding="valid"):
+    """The transpose of :func:`conv2d` with the same ``w`` ``(kh, kw, C_out, C_in)``: maps ``(N, H, W, C_in)`` to larger images of C_out.
+
+    The output is (H − 1)·stride + kernel − padding high; with ``"same"``, H·stride. (A convolution with ``w``, ``stride`` and
+    ``padding`` maps that back to H.) ``b``: ``(C_out,)`` or None.
+    """
+    u, v = raw(x), raw(w)
+    _check_images(u, v.shape[3], "kernel")
+    kernel, stride = v.shape[:2], _two(stride, "stride")
+    if padding == "same":
+        size = tuple(n * s for n, s in zip(u.shape[1:3], stride, strict=True))
+        widths = padding_widths("same", size, kernel, stride)
+    else:
+        widths = padding_widths(padding, u.shape[1:3], kernel, stride)
+        size = tuple((n - 1) * s + k - sum(p) for n, s, k, p in zip(u.shape[1:3], stride, kernel, widths, strict=True))
+        if min(size) < 1:
+            raise ValueError(f"padding {widths} leaves nothing of the output")
+    shape = (len(u), *size, v.shape[2])
+    y = _image_gradient(u, v, shape, stride, widths)
+    if b is not None:
+        y = y + raw(b)
+
+    def columns(g):  # what each place of x was spread over
+        return _im2col(_framed(g, widths), kernel, stride)
+
+    return record(
+        y,
+        (x, lambda g: _columns_to_output(columns(g), v, u.shape[1:3])),
+        (w, lambda g: _weight_gradient(columns(g), u, v.shape)),
+        (b, _bias_gradient),
+    )
+
+
+def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
+    """Each channel convolved with its own kernel: ``x`` ``(N, H, W, C)``, ``w`` ``(kh, kw, C)``, ``b`` ``(C,)`` or None."""
+    u, v = raw(x), raw(w)
+    _check_images(u, v.shape[2], "kernel")
+    kernel, stride = v.shape[:2], _two(stride, "stride")
+    widths = padding_widths(padding, u.shape[1:3], kernel, stride)
+    oh, ow = _output_size(u.shape[1:3], widths, kernel, stride)
+    framed = _framed(u, widths)
+    xp = array_module(u)
+
+    def seen(i, j):  # what tap (i, j) sees at every place: (N, OH, OW, C)
+        return framed[:, i : i + stride[0] * oh : stride[0], j : j + stride[1] * ow : stride[1]]
+
+    taps = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
+    y = sum(seen(i, j) * v[i, j] for i, j in taps)
+    if b is not None:
+        y = y + raw(b)
+    return record(
+        y,
+        (x, lambda g: _col2im(g[:, :, :, None, None, :] * v, u.shape, stride, widths)),
+        (w, lambda g: xp.stack([(seen(i, j) * g).sum(axis=(0, 1, 2)) for i, j in taps]).reshape(v.shape)),
+        (b, _bias_gradient),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------- pooling
+
+
+def _pooling(u, size, stride, padding):
+    if u.ndim != 4:
+        raise ValueError(f"x must be images (N, H, W, C), got shape {u.shape}")
+    kernel = _two(size, "size")
+    stride = kernel if stride is None else _two(stride, "stride")
+    widths = padding_widths(padding, u.shape[1:3], kernel, stride)
+    _output_size(u.shape[1:3], widths, kernel, stride)
+    return kernel, stride, widths
+
+
+def max_pool2d(x, size, *, stride=None, padding="valid"):
+    """The largest value in each window (``stride`` = ``size`` by default); equal ones share the gradient evenly, padding never wins."""
+    u = raw(x)
+    kernel, stride, widths = _pooling(u, size, stride, padding)
+    windows = _windows(_framed(u, widths, value=-float("inf")), kernel, stride)
+    value = windows.max(axis=(3, 4))
+
+    def rule(g):
+        largest = windows == value[:, :, :, None, None, :]
+        share = g / largest.sum(axis=(3, 4)).astype(g.dtype)
+        return _col2im(largest * share[:, :, :, None, None, :], u.shape, stride, widths)
+
+    return record(value, (x, rule))
+
+
+def avg_pool2d(x, size, *, stride=None, padding="valid"):
+    """The mean of each window (``stride`` = ``size`` by default); padding counts as zeros."""
+    u = raw(x)
+    kernel, stride, widths = _pooling(u, size, stride, padding)
+    windows = _windows(_framed(u, widths), kernel, stride)
+
+    def rule(g):
+        share = g[:, :, :, None, None, :] / (kernel[0] * kernel[1])
+        return _col2im(array_module(u).broadcast_to(share, windows.shape), u.shape, stride, widths)
+
+    return record(windows.mean(axis=(3, 4)), (x, rule))

@@ -1,0 +1,355 @@
+"""The operations: each one's value, and the rule (VJP) for each of its arguments, side by side.
+
+Every function takes Tensors, arrays and numbers in any mixture; without a Tensor it returns a plain array. A constant
+that meets a Tensor takes the Tensor's dtype, so that float32 stays float32. Where a function has a kink, the convention is stated.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+
+from minadv.autograd import Tensor, raw, record
+from minadv.backend import array_module
+
+__all__ = [
+    "abs", "add", "clip", "concatenate", "divide", "exp", "getitem", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max",
+    "maximum", "mean", "multiply", "negative", "pad", "power", "relu", "reshape", "sigmoid", "softmax", "softplus", "sqrt", "subtract",
+    "sum", "tanh", "transpose", "where",
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------- broadcasting
+
+
+def unbroadcast(g, shape: tuple):
+    """Sum ``g`` over the axes along which an argument of ``shape`` was stretched."""
+    if g.shape == shape:
+        return g
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    stretched = tuple(axis for axis, n in enumerate(shape) if n == 1 and g.shape[axis] != 1)
+    return g.sum(axis=stretched, keepdims=True) if stretched else g
+
+
+def _pair(a, b):
+    """The values of two arguments; a constant takes the dtype of the Tensor that it meets, and lives beside it."""
+    u, v = raw(a), raw(b)
+    if isinstance(a, Tensor) and not isinstance(b, Tensor):
+        v = _constant(v, u)
+    elif isinstance(b, Tensor) and not isinstance(a, Tensor):
+        u = _constant(u, v)
+    return u, v
+
+
+def _constant(c, beside):
+    if type(c) in (int, float):  # a number adapts by itself; NumPy's own scalars (np.float64 is a float, too) do not
+        return c
+    xp = array_module(beside, c)
+    return xp.asarray(c, dtype=beside.dtype)
+
+
+def _shape(x) -> tuple:
+    return getattr(raw(x), "shape", ())
+
+
+# ------------------------------------------------------------------------------------------------------------------ arithmetic
+
+
+def add(a, b):
+    u, v = _pair(a, b)
+    return record(u + v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(g, _shape(b))))
+
+
+def subtract(a, b):
+    u, v = _pair(a, b)
+    return record(u - v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(-g, _shape(b))))
+
+
+def multiply(a, b):
+    u, v = _pair(a, b)
+    return record(u * v, (a, lambda g: unbroadcast(g * v, _shape(a))), (b, lambda g: unbroadcast(g * u, _shape(b))))
+
+
+def divide(a, b):
+    u, v = _pair(a, b)
+    value = u / v
+    return record(value, (a, lambda g: unbroadcast(g / v, _shape(a))), (b, lambda g: unbroadcast(-g * value / v, _shape(b))))
+
+
+def negative(x):
+    return record(-raw(x), (x, lambda g: -g))
+
+
+def power(x, p):
+    """``x ** p`` for a constant number ``p``; at x = 0 the derivative of x ** p with p >= 1 is right (p = 0: zero)."""
+    if isinstance(p, Tensor) or getattr(p, "ndim", 0):
+        raise TypeError("power: the exponent must be one constant number; write exp(p * log(x)) for another")
+    u, p = raw(x), builtins.int(p) if float(p).is_integer() else float(p)
+    return record(u**p, (x, lambda g: g * (p * u ** (p - 1)) if p else g * 0))
+
+
+def matmul(a, b):
+    r"""``a @ b`` for matrices, vectors and stacks of matrices, as NumPy's ``matmul``."""
+    u, v = _pair(a, b)
+
+    def rule_a(g):
+        if v.ndim == 1:  # (..., n) @ (n,) -> (...)
+            return unbroadcast(g[..., None] * v, u.shape) if u.ndim > 1 else g * v
+        if u.ndim == 1:  # (n,) @ (..., n, m) -> (..., m)
+            return unbroadcast((g[..., None, :] @ v.swapaxes(-1, -2))[..., 0, :], u.shape)
+        return unbroadcast(g @ v.swapaxes(-1, -2), u.shape)
+
+    def rule_b(g):
+        if u.ndim == 1:  # (n,) @ (..., n, m) -> (..., m)
+            return unbroadcast(u[:, None] * g[..., None, :], v.shape) if v.ndim > 1 else g * u
+        if v.ndim == 1:  # (..., n) @ (n,) -> (...)
+            return unbroadcast(u * g[..., None], v.shape)
+        return unbroadcast(u.swapaxes(-1, -2) @ g, v.shape)
+
+    return record(u @ v, (a, rule_a), (b, rule_b))
+
+
+# ----------------------------------------------------------------------------------------------------------------- elementwise
+
+
+def exp(x):
+    value = array_module(raw(x)).exp(raw(x))
+    return record(value, (x, lambda g: g * value))
+
+
+def log(x):
+    u = raw(x)
+    return record(array_module(u).log(u), (x, lambda g: g / u))
+
+
+def sqrt(x):
+    value = array_module(raw(x)).sqrt(raw(x))
+    return record(value, (x, lambda g: g / (2 * value)))
+
+
+def tanh(x):
+    value = array_module(raw(x)).tanh(raw(x))
+    return record(value, (x, lambda g: g * (1 - value * value)))
+
+
+def _sigmoid(u):
+    e = array_module(u).exp(-array_module(u).abs(u))  # never overflows
+    return array_module(u).where(u >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def sigmoid(x):
+    r"""σ(x) = 1 / (1 + e^−x), to full relative accuracy on both sides."""
+    u = raw(x)
+    value = _sigmoid(u)
+    return record(value, (x, lambda g: g * (value * _sigmoid(-u))))
+
+
+def softplus(x):
+    r"""log(1 + e^x) = −log σ(−x), without overflow; its derivative is σ(x)."""
+    u = raw(x)
+    xp = array_module(u)
+    value = xp.maximum(u, 0) + xp.log1p(xp.exp(-xp.abs(u)))
+    return record(value, (x, lambda g: g * _sigmoid(u)))
+
+
+def relu(x):
+    """max(x, 0); the derivative at 0 is 0."""
+    u = raw(x)
+    value = array_module(u).maximum(u, 0)
+    return record(value, (x, lambda g: g * (value > 0)))
+
+
+def leaky_relu(x, slope: float = 0.01):
+    """x where x > 0, else ``slope`` · x; the derivative at 0 is ``slope``."""
+    u = raw(x)
+    xp = array_module(u)
+    factor = xp.where(u > 0, u.dtype.type(1), u.dtype.type(slope))
+    return record(u * factor, (x, lambda g: g * factor))
+
+
+def abs(x):
+    """|x|; the derivative at 0 is 0."""
+    u = raw(x)
+    xp = array_module(u)
+    return record(xp.abs(u), (x, lambda g: g * xp.sign(u)))
+
+
+def maximum(a, b):
+    """The larger of two, element by element; where they are equal each takes half of the gradient."""
+    u, v = _pair(a, b)
+    xp = array_module(u, v)
+
+    def share(g, mine, other):  # 1 where larger, 1/2 where equal, 0 where smaller
+        return g * ((mine > other) + (mine >= other)) / 2
+
+    return record(
+        xp.maximum(u, v),
+        (a, lambda g: unbroadcast(share(g, u, v), _shape(a))),
+        (b, lambda g: unbroadcast(share(g, v, u), _shape(b))),
+    )
+
+
+def clip(x, low, high):
+    """x limited to [low, high] (constants); the derivative is 1 on the closed interval, 0 outside."""
+    u, low = _pair(x, low)
+    u, high = _pair(x, high)
+    return record(array_module(u).clip(u, low, high), (x, lambda g: g * ((u >= low) & (u <= high))))
+
+
+def where(condition, a, b):
+    """``a`` where ``condition`` (a constant) holds, else ``b``."""
+    u, v = _pair(a, b)
+    return record(
+        array_module(condition).where(condition, u, v),
+        (a, lambda g: unbroadcast(g * condition, _shape(a))),
+        (b, lambda g: unbroadcast(g * ~condition, _shape(b))),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------ reductions
+
+
+def _axes(axis, ndim: int) -> tuple:
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,)))
+
+
+def _stretch(g, u, axis, keepdims: bool):
+    """A reduction's gradient (or value), its reduced axes put back with length 1."""
+    return g if keepdims else g.reshape([1 if i in _axes(axis, u.ndim) else n for i, n in enumerate(u.shape)])
+
+
+def sum(x, axis=None, keepdims: bool = False):
+    u = raw(x)
+    xp = array_module(u)
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    value = xp.asarray(u.sum(axis=axis, keepdims=keepdims))
+    return record(value, (x, lambda g: xp.broadcast_to(_stretch(g, u, axis, keepdims), u.shape)))
+
+
+def mean(x, axis=None, keepdims: bool = False):
+    count = math.prod(_shape(x)[a] for a in _axes(axis, len(_shape(x))))
+    return sum(x, axis, keepdims) / count
+
+
+def max(x, axis=None, keepdims: bool = False):
+    """The largest along ``axis``; where several are equal they share the gradient evenly."""
+    u = raw(x)
+    xp = array_module(u)
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    value = xp.asarray(u.max(axis=axis, keepdims=keepdims))
+
+    def rule(g):
+        largest = u == _stretch(value, u, axis, keepdims)
+        return largest * (_stretch(g, u, axis, keepdims) / largest.sum(axis=axis, keepdims=True).astype(u.dtype))
+
+    return record(value, (x, rule))
+
+
+def _softmax(u, axis):
+    e = array_module(u).exp(u - u.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def logsumexp(x, axis=-1, keepdims: bool = False):
+    r"""log Σ e^x along ``axis``, without overflow; its derivative is softmax(x)."""
+    u = raw(x)
+    xp = array_module(u)
+    m = u.max(axis=axis, keepdims=True)
+    value = m + xp.log(xp.exp(u - m).sum(axis=axis, keepdims=True))  # reduced axes of length 1
+    value = value if keepdims else value.reshape([n for i, n in enumerate(u.shape) if i not in _axes(axis, u.ndim)])
+    return record(value, (x, lambda g: _stretch(g, u, axis, keepdims) * _softmax(u, axis)))
+
+
+def softmax(x, axis=-1):
+    p = _softmax(raw(x), axis)
+    return record(p, (x, lambda g: p * (g - (g * p).sum(axis=axis, keepdims=True))))
+
+
+def log_softmax(x, axis=-1):
+    r"""x − log Σ e^x along ``axis``: exact where softmax has long underflowed."""
+    u = raw(x)
+    xp = array_module(u)
+    shifted = u - u.max(axis=axis, keepdims=True)
+    value = shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+    return record(value, (x, lambda g: g - xp.exp(value) * g.sum(axis=axis, keepdims=True)))
+
+
+# ----------------------------------------------------------------------------------------------------------------------- shape
+
+
+def reshape(x, *shape):
+    u = raw(x)
+    shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    return record(u.reshape(shape), (x, lambda g: g.reshape(u.shape)))
+
+
+def transpose(x, *axes):
+    """The axes in the order given (a permutation), or reversed."""
+    u = raw(x)
+    axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+    axes = tuple(a % u.ndim for a in axes) if axes else tuple(reversed(range(u.ndim)))
+    back = sorted(range(u.ndim), key=axes.__getitem__)
+    return record(u.transpose(axes), (x, lambda g: g.transpose(back)))
+
+
+def getitem(x, index):
+    """``x[index]``, by slices, numbers, masks or arrays of indices (one used twice receives both gradients)."""
+    u = raw(x)
+    xp = array_module(u)
+    parts = index if isinstance(index, tuple) else (index,)
+    basic = all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts)
+
+    def rule(g):
+        out = xp.zeros_like(u)
+        if basic:
+            out[index] = g
+        else:
+            xp.add.at(out, index, g)
+        return out
+
+    return record(xp.asarray(u[index]), (x, rule))
+
+
+def concatenate(xs, axis: int = 0):
+    xs = list(xs)
+    values = [raw(x) for x in xs]
+    axis = axis % values[0].ndim
+    edges, start = [], 0
+    for x, u in zip(xs, values, strict=True):
+        here = (slice(None),) * axis + (slice(start, start + u.shape[axis]),)
+        edges.append((x, lambda g, here=here: g[here]))
+        start += u.shape[axis]
+    return record(array_module(*values).concatenate(values, axis=axis), *edges)
+
+
+def pad(x, widths, value: float = 0.0):
+    """``x`` framed by a constant; ``widths`` is one ``(before, after)`` pair per axis."""
+    u = raw(x)
+    inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, u.shape, strict=True))
+    return record(array_module(u).pad(u, widths, constant_values=value), (x, lambda g: g[inside]))
+
+
+# ------------------------------------------------------------------------------------------------------------------- operators
+
+Tensor.__add__ = add
+Tensor.__radd__ = lambda x, other: add(other, x)
+Tensor.__sub__ = subtract
+Tensor.__rsub__ = lambda x, other: subtract(other, x)
+Tensor.__mul__ = multiply
+Tensor.__rmul__ = lambda x, other: multiply(other, x)
+Tensor.__truediv__ = divide
+Tensor.__rtruediv__ = lambda x, other: divide(other, x)
+Tensor.__matmul__ = matmul
+Tensor.__rmatmul__ = lambda x, other: matmul(other, x)
+Tensor.__pow__ = power
+Tensor.__neg__ = negative
+Tensor.__abs__ = abs
+Tensor.__getitem__ = getitem
+Tensor.sum = sum
+Tensor.mean = mean
+Tensor.max = max
+Tensor.reshape = reshape
+Tensor.transpose = transpose
+Tensor.T = property(transpose)
