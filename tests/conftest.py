@@ -1,0 +1,48 @@
+"""What every test starts from: a known backend, and Hypothesis settings that suit a shared, slow machine."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import hypothesis
+import pytest
+import strict_cupy
+
+os.environ.pop("MINADV_BACKEND", None)  # the user's shell does not choose what is tested
+
+backend = importlib.import_module("minadv.backend")  # the module, whatever minadv calls by this name
+
+# A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp` and `monkeypatch` are set up
+# once for all examples of a test, which is meant: the backend does not change from example to example.
+_settings = hypothesis.settings(
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.register_profile("minadv", _settings, max_examples=50)
+hypothesis.settings.register_profile("ci", _settings, max_examples=50, derandomize=True, database=None)
+hypothesis.settings.register_profile("fast", _settings, max_examples=5)  # pytest --hypothesis-profile=fast
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "minadv")
+
+
+@pytest.fixture(autouse=True)
+def _switch(monkeypatch):
+    """Each test finds the switch untouched, and leaves it so."""
+    monkeypatch.setattr(backend, "_current", None)
+
+
+@pytest.fixture(params=["numpy", "strict", "cupy"])
+def xp(request, monkeypatch):
+    """The module that computes: NumPy, the strict stand-in for CuPy, and CuPy itself where a GPU answers.
+
+    ``use_backend`` has been called, so new data and weights are made there; ``xp.asarray(...)`` makes an array there. Only
+    some of them: ``@pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)``.
+    """
+    if request.param == "strict":
+        monkeypatch.setitem(sys.modules, "cupy", strict_cupy.cupy)
+    try:
+        return backend.use_backend("numpy" if request.param == "numpy" else "cupy")
+    except backend.BackendError as error:
+        return pytest.skip(f"no GPU: {str(error).partition(':')[0]}")
