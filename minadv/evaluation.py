@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from minadv import ops
 from minadv.backend import array_module, like, to_numpy
+from minadv.parallel import chunk_size, map_chunks
 
 __all__ = [
     "EpsilonCurve",
@@ -51,10 +52,12 @@ __all__ = [
 def logits(model: Callable, x):
     """What ``model`` answers to the batch ``x``, shape (N, K), checked.
 
+    The batch is cut into chunks that fit the cache, and the chunks run on all cores.
+
     Arguments: ``model``, any callable from a batch to logits; ``x``, images of shape (N, ...).
     Raises :class:`ValueError` when the answer is not one row of finite numbers per example.
     """
-    z = model(x)
+    z = map_chunks(model, x, chunk=chunk_size(model, x))
     if z.ndim != 2 or len(z) != len(x):
         raise ValueError(f"model must return logits of shape (N, K) with N = {len(x)}, got {tuple(z.shape)}")
     if not array_module(z).isfinite(z).all():

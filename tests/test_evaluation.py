@@ -1,6 +1,5 @@
 import dataclasses
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from minadv import evaluation as ev
+from minadv.attacks.common import AttackResult
+from minadv.backend import to_numpy
 
 
 def answers(x):
@@ -17,10 +18,8 @@ def answers(x):
 
 
 def attack_result(x, x_adv, success):
-    """What an attack returns, as far as evaluation reads it."""
-    change = (x_adv - x).reshape(len(x), -1)
-    norms = {"linf": np.abs(change).max(1), "l2": np.sqrt((change**2).sum(1)), "l0": np.count_nonzero(change, axis=1)}
-    return SimpleNamespace(x=x, x_adv=x_adv, success=np.asarray(success), **norms)
+    success = np.asarray(success)
+    return AttackResult(x, x_adv, label=np.zeros(len(x), int), success=success, steps=np.ones(len(x), int))
 
 
 def few(draws):
@@ -67,6 +66,14 @@ class TestOneModel:
         z = z * np.float32(1e-8)  # the softmax rounds both to 1/2, the logits still differ
         assert np.unique(ev.probabilities(answers, z)).size == 1
         assert ev.predict(answers, z).tolist() == [1]
+
+    @pytest.mark.parametrize("count", [1, 511, 513, 5000])
+    def test_a_batch_in_chunks_is_the_batch(self, count):
+        z = np.random.default_rng(0).normal(size=(count, 3))
+        seen = []
+        assert np.array_equal(ev.logits(lambda x: seen.append(len(x)) or x, z), z)
+        assert sum(seen) == count
+        assert len(seen) > 1 or count < 1000
 
     def test_one_integer_stands_for_all_labels(self):
         z = np.array([[0.0, 1], [2, 0], [0, 3]])
@@ -316,3 +323,40 @@ class TestScores:
             function([1.0], [[1.0]])
         with pytest.raises(ValueError, match="positives must be finite scores, got nan"):
             function([1.0], [1.0, np.nan])
+
+
+class TestOnEveryBackend:
+    """Per example: arrays where the images are. Over examples: Python numbers and NumPy arrays, the same everywhere."""
+
+    z = np.array([[0.5, 2, -1], [3, 0, 1], [0, 0, 4], [1, 2, 0]], np.float32)
+    y = np.array([1, 0, 1, 0])
+
+    def test_per_example(self, xp):
+        z, y = xp.asarray(self.z), xp.asarray(self.y)
+        p = np.exp(self.z) / np.exp(self.z).sum(axis=1, keepdims=True)
+        for got, expected in [
+            (ev.logits(answers, z), self.z),
+            (ev.predict(answers, z), [1, 0, 2, 1]),
+            (ev.probabilities(answers, z), p),
+            (ev.confidence(answers, z), p.max(axis=1)),
+            (ev.confidence(answers, z, y), p[range(4), self.y]),
+        ]:
+            assert isinstance(got, xp.ndarray)
+            np.testing.assert_allclose(to_numpy(got), expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("labels_on_gpu", [True, False])
+    def test_over_examples(self, xp, labels_on_gpu):
+        z, y = xp.asarray(self.z), xp.asarray(self.y) if labels_on_gpu else self.y
+        flipped = AttackResult(z, z[:, ::-1], label=y, success=z[:, 0] > 0.7, steps=y)
+        assert ev.accuracy(answers, z, y) == 0.5
+        assert type(ev.accuracy(answers, z, y)) is float
+        assert ev.robust_accuracy(answers, z, y, flipped) == 0.25
+        curve = ev.accuracy_curve(answers, lambda eps: z - eps * z, y, [0, 0.5, 2])
+        assert type(curve.accuracy) is np.ndarray
+        assert curve.accuracy.tolist() == [0.5, 0.5, 0]
+        matrix = ev.transfer_matrix([answers, lambda x: -x], lambda model: model(z), y)
+        assert matrix.tolist() == [[0.5, 0], [0, 0.5]]
+        summary = ev.perturbation_summary(flipped)
+        assert (summary.examples, summary.successes, summary.linf.median, summary.l0.median) == (4, 2, 1.5, 2)
+        assert ev.auc(z[:, 0], z[:, 1]) == 7 / 16
+        assert dataclasses.astuple(ev.outcomes(z[:, 0] > 0.7, y == 0)) == (2, 0, 0, 2)
