@@ -28,14 +28,14 @@ class BackendError(RuntimeError):
 
 def _load(name: str) -> ModuleType:
     if name not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+        raise ValueError(f"the backend (use_backend, MINADV_BACKEND) must be one of {', '.join(BACKENDS)}, got {name!r}")
     if name == "numpy":
         return np
     try:
         import cupy
     except ImportError as error:
         raise BackendError(
-            "backend 'cupy' needs CuPy, which is not installed: pip install 'minadv[gpu]' "
+            f"backend 'cupy' needs CuPy, which cannot be imported ({error}): pip install 'minadv[gpu]' "
             "(or the CuPy wheel that fits your CUDA version)"
         ) from error
     try:
