@@ -8,7 +8,8 @@ import sys
 
 import hypothesis
 import pytest
-import strict_cupy
+
+from tests import strict_cupy
 
 os.environ.pop("MINADV_BACKEND", None)  # the user's shell does not choose what is tested
 

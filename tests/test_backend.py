@@ -15,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import strict_cupy
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import float_arrays, shapes
 
 import minadv
+from minadv.backend import BackendError, array_module, asarray, backend, like, to_numpy, use_backend
+from tests import strict_cupy
+from tests.strategies import float_arrays, shapes
 
-minadv_backend = importlib.import_module("minadv.backend")
-BackendError, array_module, asarray, backend, like, to_numpy, use_backend = (
-    getattr(minadv_backend, name) for name in minadv_backend.__all__
-)
+minadv_backend = importlib.import_module("minadv.backend")  # the module: minadv.backend may be the function
 PACKAGE = Path(minadv.__file__).parent
 
 on_cupy = pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
-from strategies import BOUNDS, EPS, awkward_bounds, awkward_eps, float_arrays, images, shapes
+
+from tests.strategies import BOUNDS, EPS, awkward_bounds, awkward_eps, float_arrays, images, shapes
 
 
 @given(data=st.data(), bounds=awkward_bounds())
