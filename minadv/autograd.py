@@ -48,6 +48,11 @@ class Tensor:
     def __bool__(self):
         raise TypeError("a Tensor has no truth value: choose with minadv.ops.where")
 
+    def __eq__(self, other):
+        raise TypeError("a Tensor is not compared: compare its plain value, minadv.autograd.raw(x)")
+
+    __hash__ = object.__hash__
+
 
 def raw(x):
     """The plain value of ``x``, which may be a Tensor, an array or a number."""
@@ -63,11 +68,11 @@ def record(value, *edges):
 def vjp(f: Callable, *xs):
     r"""Evaluate ``f(*xs)`` and return ``(value, pull)``, where ``pull(g)`` gives :math:`g \cdot \partial f / \partial x`.
 
-    ``pull`` may be called again and again. It returns one array for one ``x`` and a tuple for several, each in the shape and dtype
-    of its ``x`` (zeros where ``f`` does not depend on it). ``g`` has the shape of ``value``.
+    ``pull`` may be called again and again. It returns one array for one ``x`` and a tuple for several, each a new one in the shape and
+    dtype of its ``x`` (zeros where ``f`` does not depend on it). ``g`` has the shape of ``value``.
 
-    Raises :class:`TypeError` for an ``x`` that is no floating-point array (also a Tensor: first order only) and for an ``f`` that
-    returns no array, and :class:`ValueError` for a ``g`` of another shape.
+    Raises :class:`TypeError` for an ``x`` that is no floating-point array, for an ``f`` that returns no array, and where a Tensor comes
+    in from outside, as ``x`` or by the body of ``f`` (first order only); and :class:`ValueError` for a ``g`` of another shape.
     """
     if not xs:
         raise TypeError("vjp needs at least one array to differentiate with respect to")
@@ -115,7 +120,10 @@ def _backward(output, g, inputs: list[Tensor]) -> list:
             else:
                 gradients[parent] = part
                 heapq.heappush(queue, (-parent.order, parent))
-    return [gradients[x] if x in gradients else array_module(x.value).zeros_like(x.value) for x in inputs]
+    if gradients.keys() - inputs:  # a Tensor that f found outside
+        raise TypeError("f depends on a Tensor that is already being differentiated: minadv differentiates once (first order only)")
+    xps = [array_module(x.value) for x in inputs]
+    return [xp.array(gradients[x]) if x in gradients else xp.zeros_like(x.value) for x, xp in zip(inputs, xps, strict=True)]
 
 
 def value_and_grad(f: Callable, *xs):
