@@ -6,7 +6,6 @@ that meets a Tensor takes the Tensor's dtype, so that float32 stays float32. Whe
 
 from __future__ import annotations
 
-import builtins
 import math
 
 from minadv.autograd import Tensor, raw, record
@@ -84,7 +83,7 @@ def power(x, p):
     """``x ** p`` for a constant number ``p``; at x = 0 the derivative of x ** p with p >= 1 is right (p = 0: zero)."""
     if isinstance(p, Tensor) or getattr(p, "ndim", 0):
         raise TypeError("power: the exponent must be one constant number; write exp(p * log(x)) for another")
-    u, p = raw(x), builtins.int(p) if float(p).is_integer() else float(p)
+    u, p = raw(x), int(p) if float(p).is_integer() else float(p)
     return record(u**p, (x, lambda g: g * (p * u ** (p - 1)) if p else g * 0))
 
 
@@ -128,8 +127,9 @@ def sqrt(x):
 
 
 def tanh(x):
-    value = array_module(raw(x)).tanh(raw(x))
-    return record(value, (x, lambda g: g * (1 - value * value)))
+    u = raw(x)
+    value = array_module(u).tanh(u)
+    return record(value, (x, lambda g: g * (4 * _sigmoid(2 * u) * _sigmoid(-2 * u))))  # 1 - tanh², also where tanh rounds to 1
 
 
 def _sigmoid(u):
@@ -163,8 +163,8 @@ def leaky_relu(x, slope: float = 0.01):
     """x where x > 0, else ``slope`` · x; the derivative at 0 is ``slope``."""
     u = raw(x)
     xp = array_module(u)
-    factor = xp.where(u > 0, u.dtype.type(1), u.dtype.type(slope))
-    return record(u * factor, (x, lambda g: g * factor))
+    slope = float(slope)  # NumPy's own float64 would make float32 wide
+    return record(xp.where(u > 0, u, slope * u), (x, lambda g: xp.where(u > 0, g, slope * g)))
 
 
 def abs(x):
@@ -180,7 +180,7 @@ def maximum(a, b):
     xp = array_module(u, v)
 
     def share(g, mine, other):  # 1 where larger, 1/2 where equal, 0 where smaller
-        return g * ((mine > other) + (mine >= other)) / 2
+        return (g * (mine > other) + g * (mine >= other)) / 2
 
     return record(
         xp.maximum(u, v),
@@ -191,18 +191,21 @@ def maximum(a, b):
 
 def clip(x, low, high):
     """x limited to [low, high] (constants); the derivative is 1 on the closed interval, 0 outside."""
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        raise TypeError("clip: low and high must be constants; write maximum for a lower limit that is differentiated")
     u, low = _pair(x, low)
     u, high = _pair(x, high)
-    return record(array_module(u).clip(u, low, high), (x, lambda g: g * ((u >= low) & (u <= high))))
+    return record(array_module(u).clip(u, low, high), (x, lambda g: unbroadcast(g * ((u >= low) & (u <= high)), _shape(x))))
 
 
 def where(condition, a, b):
     """``a`` where ``condition`` (a constant) holds, else ``b``."""
     u, v = _pair(a, b)
+    xp = array_module(condition, u, v)
     return record(
-        array_module(condition).where(condition, u, v),
-        (a, lambda g: unbroadcast(g * condition, _shape(a))),
-        (b, lambda g: unbroadcast(g * ~condition, _shape(b))),
+        xp.where(condition, u, v),
+        (a, lambda g: unbroadcast(xp.where(condition, g, 0), _shape(a))),
+        (b, lambda g: unbroadcast(xp.where(condition, 0, g), _shape(b))),
     )
 
 
@@ -212,7 +215,7 @@ def where(condition, a, b):
 def _axes(axis, ndim: int) -> tuple:
     if axis is None:
         return tuple(range(ndim))
-    return tuple(a % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,)))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
 def _stretch(g, u, axis, keepdims: bool):
@@ -223,7 +226,6 @@ def _stretch(g, u, axis, keepdims: bool):
 def sum(x, axis=None, keepdims: bool = False):
     u = raw(x)
     xp = array_module(u)
-    axis = tuple(axis) if isinstance(axis, list) else axis
     value = xp.asarray(u.sum(axis=axis, keepdims=keepdims))
     return record(value, (x, lambda g: xp.broadcast_to(_stretch(g, u, axis, keepdims), u.shape)))
 
@@ -237,7 +239,6 @@ def max(x, axis=None, keepdims: bool = False):
     """The largest along ``axis``; where several are equal they share the gradient evenly."""
     u = raw(x)
     xp = array_module(u)
-    axis = tuple(axis) if isinstance(axis, list) else axis
     value = xp.asarray(u.max(axis=axis, keepdims=keepdims))
 
     def rule(g):
@@ -289,8 +290,8 @@ def transpose(x, *axes):
     """The axes in the order given (a permutation), or reversed."""
     u = raw(x)
     axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-    axes = tuple(a % u.ndim for a in axes) if axes else tuple(reversed(range(u.ndim)))
-    back = sorted(range(u.ndim), key=axes.__getitem__)
+    axes = axes or tuple(reversed(range(u.ndim)))
+    back = sorted(range(u.ndim), key=lambda i: axes[i] % u.ndim)
     return record(u.transpose(axes), (x, lambda g: g.transpose(back)))
 
 
@@ -314,14 +315,16 @@ def getitem(x, index):
 
 def concatenate(xs, axis: int = 0):
     xs = list(xs)
-    values = [raw(x) for x in xs]
-    axis = axis % values[0].ndim
+    beside = next((x for x in xs if isinstance(x, Tensor)), None)
+    values = [_pair(x, beside)[0] for x in xs]
+    value = array_module(*values).concatenate(values, axis=axis)
+    axis = axis % value.ndim
     edges, start = [], 0
     for x, u in zip(xs, values, strict=True):
         here = (slice(None),) * axis + (slice(start, start + u.shape[axis]),)
         edges.append((x, lambda g, here=here: g[here]))
         start += u.shape[axis]
-    return record(array_module(*values).concatenate(values, axis=axis), *edges)
+    return record(value, *edges)
 
 
 def pad(x, widths, value: float = 0.0):
