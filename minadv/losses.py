@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from minadv import ops
 from minadv.autograd import raw, record
 from minadv.backend import array_module
@@ -21,8 +23,10 @@ __all__ = ["binary_cross_entropy", "cross_entropy", "kl", "margin", "soft_cross_
 
 def _check(logits, y):
     z = raw(logits)
-    if z.ndim != 2 or z.shape[1] < 2:
-        raise ValueError(f"logits must be (N, K) with K >= 2, got shape {z.shape}")
+    if z.ndim != 2 or z.shape[1] < 2 or z.dtype.kind != "f":
+        raise ValueError(f"logits must be floating-point (N, K) with K >= 2, got {z.dtype} of shape {z.shape}")
+    if not hasattr(y, "dtype"):
+        raise TypeError(f"y must be an array of integer labels, got {type(y).__name__}")
     if y.shape != z.shape[:1] or y.dtype.kind not in "iu":
         raise ValueError(f"y must be {z.shape[0]} integer labels, got {y.dtype} of shape {y.shape}")
     if y.size and not (int(y.min()) >= 0 and int(y.max()) < z.shape[1]):
@@ -76,7 +80,8 @@ def binary_cross_entropy(logits, t):
     r""":math:`-t \log \sigma(z) - (1 - t) \log \sigma(-z)` of logits z and ``t`` in [0, 1], summed over all that belongs to one example."""
     if raw(t).shape != raw(logits).shape:
         raise ValueError(f"t must have the shape of the logits, {raw(logits).shape}, got {raw(t).shape}")
-    return ops.sum(ops.subtract(ops.softplus(logits), ops.multiply(t, logits)), axis=tuple(range(1, raw(logits).ndim)))
+    ones, zeros = ops.multiply(t, ops.softplus(-logits)), ops.multiply(ops.subtract(1, t), ops.softplus(logits))
+    return ops.sum(ops.add(ones, zeros), axis=tuple(range(1, raw(logits).ndim)))
 
 
 def kl(p, q):
@@ -84,5 +89,6 @@ def kl(p, q):
     if raw(p).shape != raw(q).shape:
         raise ValueError(f"p and q must have one shape, got {raw(p).shape} and {raw(q).shape}")
     support = raw(p) > 0
-    ratio = ops.subtract(ops.log(ops.where(support, p, 1.0)), ops.log(ops.where(support, q, 1.0)))
+    with np.errstate(divide="ignore"):  # q = 0
+        ratio = ops.subtract(ops.log(ops.where(support, p, 1.0)), ops.log(ops.where(support, q, 1.0)))
     return ops.sum(ops.multiply(p, ratio), axis=-1)
