@@ -220,6 +220,8 @@ class Reshape(Layer):
     """(N, ...) -> (N, *shape)."""
 
     def __init__(self, *shape: int):
+        if not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(f"shape must be positive integers, got {shape}")
         self.shape = shape
 
     def apply(self, parameters, x, rng=None):
@@ -236,6 +238,8 @@ class Normalize(Layer):
 
     def apply(self, parameters, x, rng=None):
         xp, dtype = array_module(raw(x)), raw(x).dtype
+        if dtype.kind != "f":
+            raise TypeError(f"Normalize expects floating-point images, got {dtype}")
         return (x - xp.asarray(self.mean, dtype=dtype)) / xp.asarray(self.std, dtype=dtype)
 
 
