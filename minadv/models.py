@@ -104,14 +104,13 @@ def load_weights(model: Layer, path) -> Layer:
     try:
         with np.load(path, allow_pickle=False) as file:
             values = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path} is no readable .npz file of weights: {error}") from error
     own = model.parameters
-    values = {name: like(v.astype(own[name].dtype), own[name]) if name in own else v for name, v in values.items()}
     try:
-        model.parameters = values
+        model.parameters = {name: like(v.astype(own[name].dtype), own[name]) if name in own else v for name, v in values.items()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return model
