@@ -125,7 +125,7 @@ def fit(
     Dropout on (a loss may call it several times, or attack ``model`` itself); ``optimizer`` defaults to ``Adam(0.001)``; ``rng`` (Generator
     or seed) shuffles and drives Dropout; ``validation``, a pair ``(x, y)``, is judged after each epoch; ``progress`` shows a bar.
 
-    The weights of ``model`` are changed where they are. Ctrl-C ends the training after the batch at hand and keeps what was learned;
+    The weights of ``model`` are changed where they are. Ctrl-C ends the training and keeps what was learned, all steps taken so far;
     ``history.interrupted`` then says so.
 
     Raises :class:`ValueError` for lengths that differ, an empty ``x`` or numbers out of range, and :class:`FloatingPointError` if the loss
@@ -154,9 +154,9 @@ def fit(
                     optimizer.step(weights.vector, gradient)
                     total += value
                     bar.update(len(batch))
-                history.loss.append(total / len(x))
                 if validation is not None:
                     _validate(model, loss, *validation, history)
+                history.loss.append(total / len(x))
                 history.seconds.append(time.perf_counter() - start)
                 bar.set_postfix(loss=f"{history.loss[-1]:.4f}", refresh=False)
     except KeyboardInterrupt:
@@ -190,7 +190,7 @@ class _Weights:
 
 
 def _batch_gradient(weights: _Weights, loss: Callable, x, y, chunk: int, rng: np.random.Generator) -> tuple[float, object]:
-    """The sum of one batch's losses, and the gradient of their mean. Each chunk draws from a generator of its own, whichever comes first."""
+    """The sum of one batch's losses, and the gradient of their mean. Each chunk draws from a generator of its own."""
     seeds = np.repeat(rng.integers(2**63, size=-(-len(x) // chunk)), chunk)[: len(x)]
 
     def one(x, y, seeds):
