@@ -127,10 +127,8 @@ def _call(function, name, /, *args, **kwargs):
 
 
 def _create(function, name, /, *args, **kwargs):
-    """A new array from numbers alone."""
+    """A new array from numbers alone: nothing is unwrapped, so that NumPy itself refuses ours as a length."""
     _check_keywords(name, kwargs)
-    if _arrays_in((args, kwargs)):
-        raise TypeError(f"{name}: 'ndarray' object cannot be interpreted as an integer")
     return _wrap(function(*args, **kwargs))
 
 

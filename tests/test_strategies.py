@@ -6,10 +6,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from tests.strategies import BOUNDS, EPS, awkward_bounds, awkward_eps, float_arrays, images, shapes
+
+search = settings(max_examples=1000, database=None, phases=[Phase.generate])  # found is enough, it need not be small
 
 
 @given(data=st.data(), bounds=awkward_bounds())
@@ -21,6 +24,15 @@ def test_images_are_inside_their_bounds(data, bounds):
     assert x.ndim in (2, 4)
     assert x.size > 0
     assert all(Fraction(low) <= Fraction(float(pixel)) <= Fraction(high) for pixel in x.flat)
+
+
+@pytest.mark.parametrize("end", [-1, 1])
+def test_the_last_float_inside_comes_up_and_no_further(end):
+    nearest = np.float32(0.1)  # lies beyond 0.1
+    strategy = float_arrays((1,), np.float32, -0.1, 0.1)
+    find(strategy, lambda x: (end * x == np.nextafter(nearest, np.float32(0))).any(), settings=search)
+    with pytest.raises(NoSuchExample):
+        find(strategy, lambda x: (end * x >= nearest).any(), settings=settings(search, max_examples=200))
 
 
 @given(eps=awkward_eps(0.3))
@@ -58,4 +70,4 @@ def is_denormal(x):
     ],
 )
 def test_awkward_cases_come_up(strategy, case):
-    find(strategy, case, settings=settings(max_examples=2000, database=None))
+    find(strategy, case, settings=search)
