@@ -8,7 +8,7 @@
 
 # %%
 import numpy as np
-from lesson import dataset, save, trained_mlp
+from lesson import compare, dataset, save, trained_mlp
 
 from minadv import fgsm, grad, jacobian, ops, plotting
 from minadv.losses import binary_cross_entropy, margin
@@ -27,8 +27,8 @@ from minadv.models import LogisticRegression
 W = np.array([1.0, 3.0, -1.0, 2.0, 2.0, 3.0])
 x = np.array([1.0, -1.0, 2.0, 0.0, 3.0, -2.0])
 
-print(f"W·x = {W @ x:+.1f}, so ŷ = σ({W @ x:+.0f}) = {ops.sigmoid(W @ x):.3f}")
-print(f"the lecture's 0.27 is σ(-1) = {ops.sigmoid(np.float64(-1)):.2f}")
+print(f"W·x = {W @ x:+.1f}, so ŷ = σ({W @ x:+.0f}) = {ops.sigmoid(W @ x):.3f}; 0.27 is σ(-1) = {ops.sigmoid(np.float64(-1)):.2f}")
+compare("A7", "probability of class 1 before the attack", "0.27", f"{ops.sigmoid(W @ x):.3f}")
 assert W @ x == -4
 assert round(float(ops.sigmoid(W @ x)), 3) == 0.018
 
@@ -44,7 +44,8 @@ eps = 0.4
 x_adv = x + eps * np.sign(W)
 
 print(f"x_adv = {x_adv}")
-print(f"W·x_adv = {W @ x_adv:+.1f}, ŷ = {ops.sigmoid(W @ x_adv):.2f}")
+print(f"W·x_adv = {W @ x_adv:+.1f}")
+compare("A7", "probability of class 1 after it", "0.69", f"{ops.sigmoid(W @ x_adv):.2f}")
 np.testing.assert_allclose(x_adv, [1.4, -0.6, 1.6, 0.4, 3.4, -1.6])
 assert round(float(ops.sigmoid(W @ x_adv)), 2) == 0.69
 

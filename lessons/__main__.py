@@ -83,6 +83,11 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(line[:columns] for line in lines)
 
 
+def comparison(rows: list[tuple[str, str, str, str]]) -> str:
+    """A Markdown table of what the documents state and what was measured here."""
+    return "\n".join(["| item | what | document | measured |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def main() -> int:
     """Parse the command line, run what it asks for, print the table; 1 if a lesson failed, 2 for a bad call."""
     parser = lesson_module.options("Run minadv's lessons. What they print and draw is kept in --out.")
@@ -121,6 +126,7 @@ def main() -> int:
         print(f"\ninterrupted in {chosen[len(outcomes)].stem}", file=sys.stderr)
     if outcomes:
         print(table(outcomes))
+        (settings.out / "documents.md").write_text(comparison(settings.compared) + "\n", encoding="utf-8")
         print(f"\n{sum(o.seconds for o in outcomes):.0f} s; figures and text in {settings.out}")
     return 1 if len(outcomes) < len(chosen) or any(o.error for o in outcomes) else 0
 

@@ -30,6 +30,7 @@ class Settings:
     out: Path = HERE / "output"
     progress: bool = True
     figures: list[Path] = field(default_factory=list)  # the figures saved so far
+    compared: list[tuple[str, str, str, str]] = field(default_factory=list)  # see compare
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -99,6 +100,12 @@ def trained_mlp() -> Layer:
     """Document B's network (B3), trained on the images chosen as there: Adam 0.001, batch 8, 10 epochs."""
     d = dataset()
     return trained("mlp", models.mlp(d.x_train.shape[1:]), d.x_train, d.y_train, batch_size=8, epochs=10)
+
+
+def compare(item: str, what: str, stated: str, measured: str):
+    """Print a number that a document states next to the one measured here, and keep it for the table of the whole run."""
+    settings.compared.append((item, what, stated, measured))
+    print(f"[{item}] {what}: the document says {stated}, here {measured}")
 
 
 def save(figure, name: str, alt: str):
