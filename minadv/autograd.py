@@ -48,11 +48,6 @@ class Tensor:
     def __bool__(self):
         raise TypeError("a Tensor has no truth value: choose with minadv.ops.where")
 
-    def __eq__(self, other):
-        raise TypeError("a Tensor is not compared: compare its plain value, minadv.autograd.raw(x)")
-
-    __hash__ = object.__hash__
-
 
 def raw(x):
     """The plain value of ``x``, which may be a Tensor, an array or a number."""

@@ -349,6 +349,12 @@ Tensor.__rmatmul__ = lambda x, other: matmul(other, x)
 Tensor.__pow__ = power
 Tensor.__neg__ = negative
 Tensor.__abs__ = abs
+Tensor.__lt__ = lambda x, other: raw(x) < raw(other)  # comparisons give plain booleans: constants
+Tensor.__le__ = lambda x, other: raw(x) <= raw(other)
+Tensor.__gt__ = lambda x, other: raw(x) > raw(other)
+Tensor.__ge__ = lambda x, other: raw(x) >= raw(other)
+Tensor.__eq__ = lambda x, other: raw(x) == raw(other)
+Tensor.__ne__ = lambda x, other: raw(x) != raw(other)
 Tensor.__getitem__ = getitem
 Tensor.sum = sum
 Tensor.mean = mean
