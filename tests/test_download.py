@@ -91,6 +91,14 @@ def get(*mirrors: str, name="file", sha256=SHA256, progress=False) -> Path:
     return fetch(name, sha256, folder="set", mirrors=mirrors, progress=progress)
 
 
+def run_fetch(name: str, mirror: str, *, progress=False) -> subprocess.Popen:
+    """Another process that fetches a file."""
+    call = f"fetch({name!r}, {SHA256!r}, folder='set', mirrors=[{mirror!r}], progress={progress})"
+    command = [sys.executable, "-c", f"from minadv.download import fetch; {call}"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -158,10 +166,8 @@ def test_a_cache_that_cannot_be_made(cache):
 
 
 def test_a_process_killed_half_way_leaves_nothing_that_is_taken_for_data(cache):
-    script = "import sys; from minadv.download import fetch; fetch('file', sys.argv[1], folder='set', mirrors=sys.argv[2:], progress=False)"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with serve({"file": CONTENT}, "stall") as stalling:
-        with subprocess.Popen([sys.executable, "-c", script, SHA256, stalling.url], env=environment) as process:
+        with run_fetch("file", stalling.url) as process:
             deadline = time.monotonic() + PATIENCE
             while not any(path.stat().st_size > 1000 for path in cache.glob("*")):  # some of the file has been written
                 assert time.monotonic() < deadline
@@ -194,14 +200,17 @@ def test_only_stale_temporary_files_are_removed(cache):
     assert files_in(cache) == ["file", "other", "tmpnew"]
 
 
-def test_progress_can_be_turned_off(cache, capfd):
+def test_progress_can_be_turned_off(cache):
     with serve({"file": CONTENT, "other": CONTENT}) as mirror:
-        get(mirror.url)
-        assert capfd.readouterr() == ("", "")
-        get(mirror.url, name="other", progress=True)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "100%" in err
+        silent = run_fetch("file", mirror.url, progress=False)
+        loud = run_fetch("other", mirror.url, progress=True)
+        with silent, loud:
+            assert silent.communicate(timeout=PATIENCE) == (b"", b"")
+            out, err = loud.communicate(timeout=PATIENCE)
+        assert (silent.returncode, loud.returncode) == (0, 0)
+    assert out == b""
+    assert b"100%" in err
+    assert mirror.url.encode() in err
 
 
 @pytest.mark.parametrize("mirrors", ["http://one.as.a.string/", (), []])

@@ -199,6 +199,8 @@ class TestDamaged:
     def test_sizes_that_lie_cost_no_memory(self, path, compress, sizes):
         path.write_bytes(compress(bytes([0, 0, 0x0E, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + b"only this"))
         assert memory_for_an_error(path) < 3e6
+        with pytest.raises(DataError, match=f"{sizes[0]}.*the file holds only 9|at most|maximum"):
+            read_idx(path)
 
     def test_a_gzip_bomb_costs_no_memory(self, path):
         path.write_bytes(gzip.compress(idx_bytes(np.zeros(3, np.uint8)) + bytes(50_000_000), 1))
