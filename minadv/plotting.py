@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 # Okabe and Ito 2008, "Color Universal Design", without their yellow, too faint for a line on white; then three of Paul Tol's.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#332288", "#DDCC77")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#332288", "#661100")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "\\\\", "xx")
@@ -337,7 +337,7 @@ def scatter(
     Raises :class:`TypeError` or :class:`ValueError` for other shapes, and for labels that do not fit.
     """
     points, labels = _points(points, "points"), _integers(labels, len(points))
-    figure = Figure(figsize=(6.4, 5))
+    figure = _image_figure(6.4, 5, title)
     ax = figure.subplots()
     for label in np.unique(labels):
         look = {"color": _color(label), "marker": MARKERS[label % len(MARKERS)]}
@@ -349,7 +349,7 @@ def scatter(
         tails, heads = _points(arrows[0], "arrows[0]"), _points(arrows[1], "arrows[1]")
         ax.quiver(*tails.T, *(heads - tails).T, angles="xy", scale_units="xy", scale=1, width=0.003, headwidth=5)
         ax.update_datalim(heads)  # an arrow's head counts towards the axes' limits
-    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_aspect("equal")
     ax.set_axis_off()  # an embedding's axes have no meaning of their own
     return _titled(_with_legend(figure), title)
 
@@ -380,7 +380,7 @@ def heatmap(
     low, high = limits or (-largest if (values < 0).any() else 0.0, largest)
     if not low < high:
         raise ValueError(f"limits must be (low, high) with low < high, got {limits}")
-    figure = _image_figure(5.2, 4.4, title)
+    figure = _image_figure(6, 4.8, title)
     ax = figure.subplots()
     drawn = ax.imshow(values, cmap=DIVERGING if low == -high else SEQUENTIAL, vmin=low, vmax=high, interpolation="nearest")
     _frame(ax)
@@ -389,7 +389,7 @@ def heatmap(
         if names is not None and len(names) != count:
             raise ValueError(f"rows and columns must name the {values.shape} values, got {len(names)} names for {count}")
         if names is not None:
-            axis.set_ticks(range(count), names)
+            axis.set_ticks(range(count), [textwrap.fill(name, 24) for name in names])
             axis.set_tick_params(length=0)
     if columns is not None and max(map(len, columns)) * LETTER > 3.5 / len(columns):  # wider than a cell
         for name in ax.get_xticklabels():

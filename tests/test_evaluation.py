@@ -66,6 +66,7 @@ class TestOneModel:
         z = z * np.float32(1e-8)  # the softmax rounds both to 1/2, the logits still differ
         assert np.unique(ev.probabilities(answers, z)).size == 1
         assert ev.predict(answers, z).tolist() == [1]
+        assert ev.accuracy(answers, z, 1) == ev.accuracy_curve(answers, lambda eps: z, 1, [0]).accuracy[0] == 1
 
     @pytest.mark.parametrize("count", [1, 511, 513, 5000])
     def test_a_batch_in_chunks_is_the_batch(self, count):

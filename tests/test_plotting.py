@@ -84,7 +84,7 @@ GALLERY = {
     ),
     "heatmap": lambda: plotting.heatmap(np.linspace(-1, 2, 64).reshape(8, 8), title=LONG),
     "heatmap with names": lambda: plotting.heatmap(
-        np.eye(3), rows=NAMES, columns=NAMES, xlabel="judge", ylabel="attacked", numbers=".0%", limits=(0, 1)
+        np.eye(6), rows=NAMES * 2, columns=NAMES * 2, xlabel="judge", ylabel="attacked", numbers=".0%", limits=(0, 1)
     ),
 }
 gallery = pytest.mark.parametrize("draw", GALLERY.values(), ids=GALLERY.keys())
@@ -133,7 +133,7 @@ def seen_at(figure, ax, x, y):
 class TestEveryFigure:
     @gallery
     def test_it_is_readable_and_changes_no_setting(self, draw):
-        """Each text is inside the figure, large enough and not over another; each image is at least an inch wide."""
+        """Each text is inside the figure, large enough and not over another; no legend hides anything; each image is an inch wide."""
         before = dict(matplotlib.rcParams)
         figure = draw()
         assert dict(matplotlib.rcParams) == before
@@ -148,6 +148,9 @@ class TestEveryFigure:
         for one, other in itertools.combinations(upright, 2):
             apart = not boxes[one].padded(-1).overlaps(boxes[other].padded(-1))
             assert apart, f"{one} lies over {other}"
+        for one, other in itertools.product(figure.axes, repeat=2):
+            hidden = one.get_legend() and one.get_legend().get_window_extent().overlaps(other.get_window_extent())
+            assert not hidden, "the legend lies over an axes"
         for picture in pictures(figure):
             box = picture.axes.get_window_extent()
             assert min(box.width, box.height) >= figure.dpi
