@@ -22,7 +22,7 @@ def spread(shape, seed=0, low=-2.0, high=2.0):
     return low + (high - low) * np.random.default_rng(seed).permutation(grid).reshape(shape)
 
 
-few = settings(max_examples=15)
+few = settings(max_examples=30)
 
 
 def softmax(x, axis=-1):
