@@ -23,8 +23,8 @@ def resize(x, size: tuple[int, int], *, method: str = "bilinear"):
     """Images ``(N, H, W, C)`` resized to ``size`` = (rows, columns), ``"nearest"`` or ``"bilinear"``; differentiable.
 
     Pixel i of n covers [i, i + 1) / n of the image, and the new pixel's centre says where to look (PyTorch's ``align_corners=False``). Both
-    methods are the identity at the same size and linear in the image, and rows and columns are treated alike: A · x · Bᵀ for each channel, with one row of weights for each
-    new row or column.
+    methods are the identity at the same size and linear in the image, and rows and columns are treated alike: A · x · Bᵀ for each channel,
+    with one row of weights for each new row or column.
     """
     u = raw(x)
     if u.ndim != 4:
