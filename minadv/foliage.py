@@ -159,7 +159,7 @@ def lay_out(dice: Dice, species: np.ndarray) -> Leaf:
 
 
 def dots(dice: Dice, leaf: Leaf, *, most: int, radius, count=np.inf) -> np.ndarray:
-    """Discs on the leaf, ``count`` of them (default all) out of the ``most`` that are drawn: 1 inside, 0 outside."""
+    """Discs of about ``radius`` on the leaf, the first ``count`` (default all) of the ``most`` that are drawn: 1 inside, 0 outside."""
     union = np.zeros_like(leaf.s)
     for k in range(most):
         s_k = dice.uniform(-0.7, 0.7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from minadv.idx import DataError, read_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-FORMATS = {0x08: "B", 0x09: "b", 0x0B: "h", 0x0C: "i", 0x0D: "f", 0x0E: "d"}  # of the module struct
+WIDTHS = {0x08: 1, 0x09: 1, 0x0B: 2, 0x0C: 4, 0x0D: 4, 0x0E: 8}
 MNIST = os.environ.get("MINADV_DATA")
 
 
@@ -26,24 +27,25 @@ def idx_bytes(array: np.ndarray) -> bytes:
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
-def meaning(content: bytes) -> tuple[str, tuple[int, ...], bytes] | None:
-    """(type, shape, elements) of a plain IDX file, worked out element by element with struct, or None if it is damaged."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in FORMATS or content[3] > 64 or len(content) < 4 + 4 * content[3]:
+def meaning(content: bytes) -> tuple[int, tuple[int, ...], bytes] | None:
+    """(type code, shape, native elements) of a plain IDX file, worked out byte by byte, or None if it is damaged."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in WIDTHS or content[3] > 64 or len(content) < 4 + 4 * content[3]:
         return None
-    sizes = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(content[3])]
-    count, letter = 1, FORMATS[content[2]]
+    width, start = WIDTHS[content[2]], 4 + 4 * content[3]
+    sizes = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    count = 1
     for n in sizes:
         count *= n
-    body = content[4 + 4 * content[3] :]
-    if len(body) != count * struct.calcsize(letter):
+    body = content[start:]
+    if len(body) != count * width:
         return None
-    swapped = b"".join(struct.pack(f"={letter}", *each) for each in struct.iter_unpack(f">{letter}", body))
-    return letter, tuple(sizes), swapped
+    elements = [body[i : i + width] for i in range(0, len(body), width)]
+    return content[2], sizes, b"".join(each[::-1] if sys.byteorder == "little" else each for each in elements)
 
 
 def as_meaning(array: np.ndarray):
     assert array.dtype.isnative
-    return FORMATS[CODES[array.dtype.str[1:]]], array.shape, array.tobytes()
+    return CODES[array.dtype.str[1:]], array.shape, array.tobytes()
 
 
 def read_or_error(path: Path) -> np.ndarray | None:
@@ -134,7 +136,8 @@ class TestDamaged:
     @given(arrays, st.data())
     def test_a_byte_replaced(self, path, array, data):
         content = bytearray(idx_bytes(array))
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] = data.draw(st.integers(0, 255))
         path.write_bytes(content)
         read = read_or_error(path)
         assert_agrees(read, bytes(content))
@@ -142,7 +145,8 @@ class TestDamaged:
     @given(arrays, st.data())
     def test_a_compressed_byte_replaced(self, path, array, data):
         content = bytearray(gzip.compress(idx_bytes(array), mtime=0))
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] = data.draw(st.integers(0, 255))
         path.write_bytes(content)
         read = read_or_error(path)
         assert read is None or as_meaning(read) == as_meaning(array)
