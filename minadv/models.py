@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +101,13 @@ def load_weights(model: Layer, path) -> Layer:
     are missing, unknown, or differ in shape; the model then keeps the weights that it had.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            values = {name: arrays[name] for name in arrays.files}
+        if not all(isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values.values()):
+            raise ValueError("it holds other things than arrays of numbers")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # what zipfile and NumPy trip over in a damaged file is of a dozen kinds
         raise ValueError(f"{path} is no readable .npz file of weights: {error}") from error
     own = model.parameters
     try:
