@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minadv.attacks.common import AttackResult, Ball, Goal, check_images, score_gradient
+from minadv.attacks.common import AttackResult, Ball, Goal, check_images, score_gradient, warn_of_zero_gradients
 from minadv.backend import array_module
 
 __all__ = ["fgsm"]
@@ -20,12 +20,13 @@ def fgsm(model: Callable, x, *, y=None, target=None, eps: float, bounds: tuple[f
 
     Arguments: ``model``, from images to logits (N, K); ``x``, images (N, H, W, C) or (N, D), float32 or float64, inside ``bounds``; exactly
     one of ``y`` (labels to get away from) and ``target`` (labels to reach), integers (N,) or one; ``eps``, the largest change of a pixel
-    value, >= 0. Always takes its one step, also where an example succeeds already. Raises :class:`ValueError` or :class:`TypeError` naming
-    a wrong argument.
+    value, >= 0. Always takes its one step, also where an example succeeds already. Warns of gradients that are exactly zero. Raises
+    :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
     ball = Ball(x, eps, bounds)
-    _, g = score_gradient(model, x, goal)
+    _, g = score_gradient(model, x, goal)  # the score rises where the loss rises, or falls towards the target
+    warn_of_zero_gradients(g, len(x))
     x_adv = ball.project(x + ball.eps * array_module(x).sign(g))
     return AttackResult.judge(model, x, x_adv, goal, steps=1)

@@ -1,0 +1,130 @@
+"""The balls that bound a perturbation, and that hold as real numbers: no rounding error carries an image over the edge."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+
+from minadv.attacks.checks import check_bounds, check_number, largest_size
+from minadv.backend import array_module, like
+from minadv.parallel import chunk_size, map_chunks
+
+__all__ = ["Ball", "L2Ball", "length_and_direction", "rows", "two_sum"]
+
+
+def rows(a):
+    """``a``, (N, ...), as (N, D): what belongs to one example in one row."""
+    return a.reshape(len(a), math.prod(a.shape[1:]))
+
+
+def two_sum(a, b):
+    """``(s, error)``: the rounded sum and what rounding took from it, ``a + b == s + error`` as real numbers (Knuth)."""
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+def length_and_direction(v):
+    """Euclidean lengths (N, 1) and unit vectors (N, D), 0 for 0, of the rows of ``v``, scaled first: no square over- or underflows."""
+    xp = array_module(v)
+    largest = xp.abs(v).max(axis=1, keepdims=True)
+    v = v / (largest + (largest == 0))
+    length = xp.sqrt((v * v).sum(axis=1, keepdims=True))
+    return largest * length, v / (length + (length == 0))
+
+
+class Ball:
+    r"""The :math:`L_\infty` ball of radius ``eps`` around ``x``, inside ``bounds``, exactly: ``low <= z <= high`` if and only if z is in
+    it.
+
+    ``x + eps`` is rounded, and so in about half of all cases lies outside. Here ``high`` is the largest number of the dtype of ``x`` with
+    :math:`high - x \le eps` *as real numbers*, eps being the float64 given, and ``low`` likewise. Projection is then a clip (C1).
+    """
+
+    def __init__(self, x, eps: float, bounds: tuple[float, float] = (0.0, 1.0)):
+        self.eps = check_number("eps", eps, least=0, most=largest_size(x.dtype))
+        lowest, highest = check_bounds(bounds, x.dtype)
+        xp = array_module(x)
+
+        def ends(x):
+            return xp.maximum(-sum_rounded_down(-x, self.eps), lowest), xp.minimum(sum_rounded_down(x, self.eps), highest)
+
+        self.low, self.high = map_chunks(ends, x, chunk=chunk_size(ends, x))
+
+    def project(self, z):
+        """The point of the ball nearest to ``z``."""
+        return array_module(z).clip(z, self.low, self.high)
+
+    def steepest(self, g):
+        """The step of size 1 along which a function of gradient ``g`` rises most: sign(g)."""
+        return array_module(g).sign(g)
+
+    def offset(self, rng: np.random.Generator):
+        """A step from the centre to anywhere in the ball, all places being equally likely; of one image's shape."""
+        return like(rng.uniform(-self.eps, self.eps, self.low.shape[1:]).astype(self.low.dtype), self.low)
+
+    def __getitem__(self, index) -> Ball:
+        part = copy.copy(self)
+        part.low, part.high = self.low[index], self.high[index]
+        return part
+
+
+def sum_rounded_down(a, b: float):
+    """The largest numbers of the dtype of ``a`` that are <= a + b as real numbers.
+
+    Where the sum s in float64, rounded once more to that dtype, lies above a + b, the next number below does not.
+    """
+    xp = array_module(a)
+    s, error = two_sum(a.astype(np.float64), b)
+    rounded = s.astype(a.dtype)
+    above = (rounded > s) | ((rounded == s) & (error < 0))
+    return xp.where(above, xp.nextafter(rounded, xp.asarray(-np.inf, dtype=a.dtype)), rounded)
+
+
+class L2Ball:
+    r"""The :math:`L_2` ball of radius ``eps`` around each image of ``x``, inside ``bounds``: :math:`\sum_i (z_i - x_i)^2 \le eps^2` *as
+    real numbers* for every ``z`` that :meth:`project` returns.
+
+    A change that is too long is made as long as a radius smaller than eps by more than all rounding errors can add up to, 2e-13 of it for
+    an image of 28x28; then each pixel is rounded towards x.
+    """
+
+    def __init__(self, x, eps: float, bounds: tuple[float, float] = (0.0, 1.0)):
+        self.x = x
+        self.eps = check_number("eps", eps, least=0, most=largest_size(x.dtype))
+        self.bounds = check_bounds(bounds, x.dtype)
+        errors = math.prod(x.shape[1:]) + 16  # D additions, and a few more operations: each errs by half a unit at most
+        unit = np.finfo(np.float64)
+        self.radius = max(0.0, self.eps * (1 - errors * float(unit.eps)) - errors * float(unit.smallest_subnormal))
+
+    def project(self, z):
+        """The point of the ball towards ``z``, clipped to bounds; ``z`` itself, if it is inside."""
+        return map_chunks(self._project, self.x, z, chunk=chunk_size(self._project, z))
+
+    def _project(self, x, z):
+        xp = array_module(z)
+        center = x.astype(np.float64)
+        length, direction = length_and_direction(rows(z - center))
+        change = (self.radius * direction).reshape(x.shape)
+        shorter = (center + change).astype(x.dtype)
+        shorter = xp.where(xp.abs(shorter - center) > xp.abs(change), xp.nextafter(shorter, x), shorter)
+        inside = (length <= self.radius).reshape(len(x), *[1] * (x.ndim - 1))
+        return xp.clip(xp.where(inside, z, shorter), *self.bounds)
+
+    def steepest(self, g):
+        """The step of size 1 along which a function of gradient ``g`` rises most: g / ‖g‖₂."""
+        return length_and_direction(rows(g))[1].reshape(g.shape)
+
+    def offset(self, rng: np.random.Generator):
+        """A step from the centre to anywhere in the ball, all places being equally likely; of one image's shape."""
+        shape = self.x.shape[1:]
+        direction = rng.standard_normal(shape)
+        length = self.eps * rng.random() ** (1 / direction.size)  # the volume within a radius r grows as r^D
+        return like((length * direction / np.linalg.norm(direction)).astype(self.x.dtype), self.x)
+
+    def __getitem__(self, index) -> L2Ball:
+        part = copy.copy(self)
+        part.x = self.x[index]
+        return part
