@@ -18,8 +18,6 @@ import pytest
 from minadv.download import STALE, fetch
 from minadv.idx import DataError
 
-pytest.importorskip("pooch")
-
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PATIENCE = 60  # seconds until a test gives up on another process
@@ -82,6 +80,7 @@ def dead_mirror() -> str:
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache that is not the user's; the folder in it is for a data set called ``set``."""
+    pytest.importorskip("pooch")
     monkeypatch.setenv("MINADV_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return tmp_path / "cache" / "set"
