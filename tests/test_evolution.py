@@ -347,6 +347,9 @@ BOX = [(-1.0, 1.0)] * 2
         (ValueError, "recombination", {"recombination": np.nan}),
         (TypeError, "recombination", {"recombination": None}),
         (ValueError, "strategy", {"strategy": "best1bin"}),
+        (TypeError, "rng", {"rng": "seed"}),
+        (TypeError, "rng", {"rng": 1.5}),
+        (TypeError, "rng", {"rng": -1}),
         (ValueError, "bounds", {"bounds": (-1.0, 1.0)}),
         (ValueError, "bounds", {"bounds": np.zeros((0, 2))}),
         (ValueError, "bounds", {"bounds": [(-1, 0, 1)]}),
@@ -367,9 +370,3 @@ BOX = [(-1.0, 1.0)] * 2
 def test_wrong_arguments_are_named(error, named, arguments):
     with pytest.raises(error, match=named):
         differential_evolution(**{"objective": sphere, "bounds": BOX, "generations": 2, **arguments})
-
-
-@pytest.mark.parametrize("rng", ["seed", 1.5])
-def test_a_seed_is_an_integer(rng):
-    with pytest.raises(TypeError):
-        differential_evolution(sphere, BOX, rng=rng)

@@ -331,11 +331,6 @@ class TestAnswers:
         assert result.label.tolist() == [0, 0]
         assert (result.l0 <= 1).all()
 
-    def test_nonnegative_logits_are_not_taken_for_probabilities(self):
-        assert not module.are_probabilities(np.array([[0.2, 0.8], [0.5, 0.6]]))
-        assert not module.are_probabilities(np.array([[1.5, -0.5]]))
-        assert module.are_probabilities(np.array([[0.2, 0.8], [0.5, 0.5]]))
-
     def test_lists_will_do(self):
         x, model = random_images((2, 3, 3, 1)), stubborn((3, 3, 1))
         as_lists = one_pixel(lambda x: model(x).tolist(), x, y=0, **QUICK)
@@ -394,12 +389,12 @@ class TestAnswers:
         (ValueError, "bounds", {"bounds": (1.0, 0.0)}),
         (ValueError, "bounds", {"bounds": (0.0, np.inf)}),
         (ValueError, "bounds", {"bounds": 1.0}),
-        (ValueError, "predict", {"predict": lambda x: np.zeros(len(x))}),
-        (ValueError, "predict", {"predict": lambda x: np.zeros((len(x), 1))}),
-        (ValueError, "predict", {"predict": lambda x: np.zeros((len(x) + 1, 3))}),
-        (ValueError, "predict", {"predict": lambda x: np.full((len(x), 3), np.nan)}),
-        (ValueError, "predict", {"predict": lambda x: np.full((len(x), 3), -np.inf)}),
-        (TypeError, "predict", {"predict": lambda x: np.zeros((len(x), 3), int)}),
+        (ValueError, "model must return", {"predict": lambda x: np.zeros(len(x))}),
+        (ValueError, "model must return", {"predict": lambda x: np.zeros((len(x), 1))}),
+        (ValueError, "model must return", {"predict": lambda x: np.zeros((len(x) + 1, 3))}),
+        (ValueError, "model must return", {"predict": lambda x: np.full((len(x), 3), np.nan)}),
+        (ValueError, "model must return", {"predict": lambda x: np.full((len(x), 3), -np.inf)}),
+        (TypeError, "model must return", {"predict": lambda x: np.zeros((len(x), 3), int)}),
         (TypeError, "predict", {"predict": None}),
     ],
 )

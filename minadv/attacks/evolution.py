@@ -18,14 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minadv.attacks.common import check_count, check_number
+from minadv.attacks.checks import check_count, check_number, check_rng, largest_size
 from minadv.backend import array_module, like
 
 __all__ = ["Evolution", "Minimum", "differential_evolution"]
 
 STRATEGIES = ("rand1", "best1")
 LEAST_POPULATION = 4  # c, p1, p2 and p3 are four different candidates
-LARGEST_BOUND = 1e300  # a difference of candidates, times a factor of at most 2, stays finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +132,7 @@ class Evolution:
         self.mutation = check_mutation(mutation)
         self.recombination = check_number("recombination", recombination, least=0, most=1)
         self.strategy = strategy
-        self.rng = np.random.default_rng(rng)
+        self.rng = check_rng(rng)
         share = like(latin_hypercube(self.rng, population, len(low)).astype(low.dtype), low)  # (P, D)
         first = xp.clip(low + share * (high - low), low, high)  # rounding may step over a bound
         self.candidates = xp.broadcast_to(first, (*problems, *first.shape))  # (..., P, D)
@@ -201,8 +200,9 @@ def check_box(bounds):
     if box.ndim != 2 or len(box) == 0 or box.shape[1] != 2:
         raise ValueError(f"bounds must have shape (D, 2), a lower and an upper bound per coordinate, got shape {box.shape}")
     low, high = box[:, 0], box[:, 1]
-    if not ((abs(box) <= LARGEST_BOUND).all() and (low <= high).all()):  # NaN fails, too
-        raise ValueError(f"bounds must lie within ±{LARGEST_BOUND:g}, each lower one <= its upper one, got {box.tolist()}")
+    largest = largest_size(box.dtype)
+    if not ((abs(box) <= largest).all() and (low <= high).all()):  # NaN fails, too
+        raise ValueError(f"bounds must lie within ±{largest:g}, each lower one <= its upper one, got {box.tolist()}")
     return low, high
 
 

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 from tqdm import trange
 
-from minadv.attacks.common import AttackResult, Goal, check_count, check_images
+from minadv.attacks.checks import are_probabilities, check_count, check_images, check_logits
+from minadv.attacks.common import AttackResult, Goal
 from minadv.attacks.evolution import Evolution
 from minadv.backend import array_module, like
 from minadv.parallel import chunk_size, map_chunks
@@ -16,7 +17,6 @@ from minadv.parallel import chunk_size, map_chunks
 __all__ = ["one_pixel"]
 
 VALUES_PER_CALL = 2**22  # pixel values that one call of predict is given at most: 16 MB of float32, 5,349 images of 28x28
-PROBABILITY_TOLERANCE = 1e-3  # how far a row of probabilities may be from adding up to 1
 
 
 def one_pixel(
@@ -91,8 +91,6 @@ def one_pixel(
     goal = Goal.of(x, y=y, target=target)
     generations = check_count("generations", generations)
     xp = array_module(x)
-    if x.ndim not in (2, 4):
-        raise ValueError(f"x must have shape (N, H, W, C) or (N, D), got {x.shape}")
     grid = H, W, C = x.shape[1:] if x.ndim == 4 else (1, *x.shape[1:], 1)
     if check_count("pixels", pixels) > H * W:
         raise ValueError(f"pixels must be <= {H * W}, all that an image has, got {pixels}")
@@ -163,17 +161,7 @@ def ask(predict, images):
         answers = map_chunks(predict, images, chunk=chunk_size(predict, images))
     else:
         answers = like(predict(images), images)
-    if answers.dtype.kind != "f":
-        raise TypeError(f"predict must return floating-point logits or probabilities, got {answers.dtype}")
-    if answers.ndim != 2 or len(answers) != len(images) or answers.shape[1] < 2:
-        raise ValueError(f"predict must return (N, K) with N = {len(images)} and K >= 2, got shape {answers.shape}")
-    if not array_module(answers).isfinite(answers).all():
-        raise ValueError("predict must return finite numbers, got NaN or infinity")
-    return answers
-
-
-def are_probabilities(answers) -> bool:
-    return len(answers) > 0 and bool((answers >= 0).all() and (abs(answers.sum(axis=1) - 1) < PROBABILITY_TOLERANCE).all())
+    return check_logits(answers, len(images))
 
 
 def log_probabilities(p):
