@@ -99,7 +99,7 @@ def main() -> int:
 
     chosen = scripts()
     if arguments.only:
-        found = {word: [s for s in chosen if word in s.stem or word.zfill(2) == s.stem[:2]] for word in arguments.only}
+        found = {word: [s for s in chosen if word.zfill(2) == s.stem[:2] or (word in s.stem and not word.isdigit())] for word in arguments.only}
         if missing := [word for word, matches in found.items() if not matches]:
             parser.error(f"--only: no lesson is called {', '.join(missing)}; see --list")
         chosen = [s for s in chosen if any(s in matches for matches in found.values())]
