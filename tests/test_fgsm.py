@@ -37,7 +37,7 @@ def linear(pixels, *, classes=3, dtype=np.float32):
 def test_the_bound_holds_as_real_numbers_and_the_result_lies_in_bounds(xp, case):
     x, eps, bounds, target = case
     given_x = xp.asarray(x)
-    unit = x.dtype.type(1 / max(map(abs, bounds)))  # finite logits also for pixels of 1e30
+    unit = x.dtype.type(1 / max(1, *map(abs, bounds)))  # finite logits also for pixels of 1e30
     model = linear(x[0].size, dtype=x.dtype)
     r = fgsm(lambda x: model(x * unit), given_x, target=target, eps=eps, bounds=bounds)
     x_adv = to_numpy(r.x_adv)
