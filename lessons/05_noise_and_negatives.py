@@ -77,7 +77,7 @@ np.testing.assert_allclose(to_numpy(centered), to_numpy(2 * negatives - 1), atol
 assert (to_numpy(centered) == -to_numpy(2 * x - 1)).all()
 
 clean, turned = accuracy(model, x, y), accuracy(model, negatives, y)
-print(f"accuracy {clean:.1%} on the images, {turned:.1%} on their negatives; a pixel moves by {float(abs(negatives - x).mean()):.2f} on average")
+print(f"accuracy {clean:.1%} on the images, {turned:.1%} on their negatives; mean change {float(abs(negatives - x).mean()):.2f}")
 if on_mnist():
     compare("E3", "accuracy on negatives", "fails", f"{turned:.1%}")
 first_ten = [int(np.flatnonzero(to_numpy(y) == k)[0]) for k in range(10)]

@@ -38,6 +38,11 @@ def scripts() -> list[Path]:
     return sorted(HERE.glob("[0-9][0-9]_*.py"))
 
 
+def named(script: Path, word: str) -> bool:
+    """Whether ``word``, a number or a part of a name, means this lesson."""
+    return script.stem[:2] == word.zfill(2) if word.isdigit() else word in script.stem
+
+
 def header(script: Path) -> tuple[str, str]:
     """A lesson's title and the documents' items that it mirrors, from its first lines."""
     title = mirrors = ""
@@ -99,7 +104,7 @@ def main() -> int:
 
     chosen = scripts()
     if arguments.only:
-        found = {word: [s for s in chosen if word.zfill(2) == s.stem[:2] or (word in s.stem and not word.isdigit())] for word in arguments.only}
+        found = {word: [s for s in chosen if named(s, word)] for word in arguments.only}
         if missing := [word for word, matches in found.items() if not matches]:
             parser.error(f"--only: no lesson is called {', '.join(missing)}; see --list")
         chosen = [s for s in chosen if any(s in matches for matches in found.values())]
