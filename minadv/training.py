@@ -128,9 +128,11 @@ def fit(
     The weights of ``model`` are changed where they are. Ctrl-C ends the training and keeps what was learned, all steps taken so far;
     ``history.interrupted`` then says so.
 
-    Raises :class:`ValueError` for lengths that differ, an empty ``x`` or numbers out of range, and :class:`FloatingPointError` if the loss
-    is no longer finite.
+    Raises :class:`TypeError` for lists, :class:`ValueError` for lengths that differ, an empty ``x`` or numbers out of range, and
+    :class:`FloatingPointError` if the loss is no longer finite.
     """
+    if not (hasattr(x, "dtype") and hasattr(y, "dtype")):
+        raise TypeError(f"x and y must be arrays, got {type(x).__name__} and {type(y).__name__}")
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(f"x and y must have the same length, at least 1, got {len(x)} and {len(y)}")
     if epochs < 0 or batch_size < 1:
@@ -191,11 +193,11 @@ class _Weights:
 
 def _batch_gradient(weights: _Weights, loss: Callable, x, y, chunk: int, rng: np.random.Generator) -> tuple[float, object]:
     """The sum of one batch's losses, and the gradient of their mean. Each chunk draws from a generator of its own."""
-    seeds = np.repeat(rng.integers(2**63, size=-(-len(x) // chunk)), chunk)[: len(x)]
+    seed, places = rng.integers(2**63), like(np.arange(len(x)), x)  # one draw per batch: the shuffles do not depend on the chunks
 
-    def one(x, y, seeds):
+    def one(x, y, places):
         def total(parameters):
-            chunk_rng = np.random.default_rng(seeds[0])
+            chunk_rng = np.random.default_rng([seed, int(places[0])])
             values = loss(lambda x: weights.model.apply(parameters, x, chunk_rng), x, y)
             if values.shape != (len(x),):
                 raise ValueError(f"loss must return one value per example, shape ({len(x)},), got {values.shape}")
@@ -203,7 +205,7 @@ def _batch_gradient(weights: _Weights, loss: Callable, x, y, chunk: int, rng: np
 
         return weights.gradient(total)
 
-    parts = run_chunks(one, x, y, seeds, chunk=chunk)
+    parts = run_chunks(one, x, y, places, chunk=chunk)
     value = sum(float(value) for value, _ in parts)
     gradient = parts[0][1]
     for _, part in parts[1:]:
