@@ -1,0 +1,156 @@
+"""Forging (A1-A4): the weights stay frozen, and the pixels descend until the model sees what it is told to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minadv import losses, ops
+from minadv.attacks.balls import rows
+from minadv.attacks.checks import largest_size
+from minadv.attacks.common import AttackResult, Ball, Goal, check_count, check_images, check_logits, check_number, warn_of_zero_gradients
+from minadv.autograd import raw, vjp
+from minadv.backend import array_module
+from minadv.parallel import chunk_size, map_chunks
+
+__all__ = ["ForgeResult", "forge", "squared_error"]
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class ForgeResult(AttackResult):
+    """An :class:`AttackResult` and its way there, (steps + 1, N): row t after t steps, the first for the start, the last for ``x_adv``.
+
+    ``loss``: the objective, λ's part included. ``distance``: ‖x − x_ref‖₂, in pixel values.
+    """
+
+    loss: object
+    distance: object
+
+
+def squared_error(logits, target):
+    r""":math:`\frac12 \lVert \hat y - y_{target} \rVert^2` (A1), ŷ the softmax of ``logits``, y_target the one-hot ``target``."""
+    values = raw(logits)
+    one_hot = target[:, None] == array_module(values).arange(values.shape[1])  # (N, K)
+    return losses.squared_error(ops.softmax(logits), one_hot.astype(values.dtype))
+
+
+def forge(
+    model: Callable,
+    x,
+    *,
+    target,
+    reference=None,
+    weight: float = 0.0,
+    loss: Callable = squared_error,
+    lr: float = 0.3,
+    steps: int = 200,
+    clip: float | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> ForgeResult:
+    r"""Gradient descent on the pixels, from any start, towards an image that the model takes for ``target``.
+
+    .. math:: L = \tfrac12 \lVert \hat y - y_{target} \rVert^2 + \lambda \lVert x - x_{ref} \rVert^2, \qquad
+              x \leftarrow x - \alpha \, \frac{\partial L}{\partial x}
+
+    With λ = 0 any image will do, and from noise the result looks like noise; λ > 0 pulls it towards ``reference``.
+
+    The squared error of the softmax ŷ is flat where the model is sure of something else. There its gradient by the target's logit is
+    −2 p_target, and −p_j by any other's, so that descent hardly moves, and towards the runner-up if at all; where these probabilities round
+    to 0 it does not move (a warning says so). So it often fails from a clear image of another class. ``loss=losses.cross_entropy`` has a
+    slope there, of about 1 by the target's logit, and does not fail.
+
+    Parameters
+    ----------
+    model
+        From images to logits ``(N, K)``.
+    x
+        Where to start: images ``(N, H, W, C)`` or ``(N, D)``, float32 or float64, inside ``bounds``. Noise, or photographs.
+    target
+        The labels to reach, integers ``(N,)`` or one for all.
+    reference
+        x_ref, what the result is to look like, of the shape and dtype of ``x``, inside ``bounds``; ``x`` itself unless given.
+    weight
+        λ >= 0, the price of distance, per squared pixel value. Descent is stable for ``lr`` < 1 / λ only.
+    loss
+        How far the answer is from the target: from logits (N, K) and targets (N,) to one number each, (N,), differentiable.
+    lr
+        α >= 0, the step size: pixel values per unit of gradient.
+    steps
+        How many, >= 1; all are taken, also where an example succeeds already.
+    clip
+        The largest change of a pixel value in one step, >= 0. A longer step is shortened as a whole, so that it keeps its direction. The
+        bound holds as real numbers, so that after T steps no pixel is further than T · clip from where it started. Not limited if None.
+    bounds
+        The least and the largest pixel value; a pixel that would leave them stays on the border.
+
+    Returns
+    -------
+    ForgeResult
+        With ``loss`` and ``distance``, before the first and after each step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument, or what ``model`` returns, is not as said here.
+
+    Kian Katanforoosh, *Vulnerabilities of neural networks*; Szegedy et al. 2013, *Intriguing properties of neural networks*.
+    """
+    bounds = check_images(x, bounds)
+    goal = Goal.of(x, target=target)
+    reference = x if reference is None else check_reference(reference, x, bounds)
+    weight, lr = check_number("weight", weight, least=0), check_number("lr", lr, least=0)
+    steps = check_count("steps", steps)
+    clip = None if clip is None else check_number("clip", clip, least=0, most=largest_size(x.dtype))
+
+    def objective(z, reference, label):  # L, one number per image
+        logits = model(z)
+        Goal(label, targeted=True).check_range(check_logits(raw(logits), len(label)).shape[1])
+        error = loss(logits, label)
+        if error.shape != label.shape:
+            raise ValueError(f"loss must return one number per image, shape {label.shape}, got {error.shape}")
+        return error + 2 * weight * losses.squared_error(z, reference)
+
+    def descend(z, reference, label):  # a chunk of the batch, from the first step to the last
+        xp = array_module(z)
+        L, distance = [], []
+        for t in range(steps + 1):
+            value, pull = vjp(lambda z: objective(z, reference, label), z)
+            L.append(value)
+            distance.append(xp.sqrt((rows(z.astype(np.float64) - reference) ** 2).sum(axis=1)))
+            if t < steps:
+                g = pull(xp.ones_like(value))
+                z = step(z, g, lr, clip, bounds)
+        return z, g, xp.stack(L, axis=1), xp.stack(distance, axis=1)
+
+    x_adv, g, L, distance = map_chunks(descend, x, reference, goal.label, chunk=chunk_size(model, x))
+    result = AttackResult.judge(model, x, x_adv, goal, steps)
+    warn_of_zero_gradients(g[~result.success], len(x))
+    return ForgeResult(**vars(result), loss=L.T, distance=distance.T)
+
+
+def step(z, g, lr: float, clip: float | None, bounds: tuple[float, float]):
+    """``z − lr·g``, the step shortened as a whole if its largest component exceeds ``clip`` (A4); then to the nearest point in bounds."""
+    xp = array_module(z)
+    change, (low, high) = lr * g.astype(np.float64), bounds
+    if not bool(xp.isfinite(change).all()):
+        raise ValueError("the model must have a finite gradient, got NaN or infinity")
+    if clip is not None:
+        largest = xp.abs(rows(change)).max(axis=1).reshape(-1, *[1] * (z.ndim - 1))
+        change = change * (clip / xp.maximum(largest, clip or 1))  # times 1 where it is short enough
+        ball = Ball(z, clip, bounds)  # the step's own rounding must not lead further than clip
+        low, high = ball.low, ball.high
+    return xp.clip(z - change, low, high).astype(z.dtype)
+
+
+def check_reference(reference, x, bounds: tuple[float, float]):
+    """Check that ``reference`` is a batch of images such as ``x``."""
+    if not hasattr(reference, "dtype"):
+        raise TypeError(f"reference must be an array like x, got {type(reference).__name__}")
+    if reference.shape != x.shape or reference.dtype != x.dtype:
+        raise ValueError(f"reference must be {x.dtype} of shape {x.shape}, as x is, got {reference.dtype} of shape {reference.shape}")
+    array_module(reference, x)  # both on one side
+    if not bool(((bounds[0] <= reference) & (reference <= bounds[1])).all()):
+        raise ValueError(f"reference must lie inside bounds {bounds}, and hold no NaN")
+    return reference
