@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import minadv
 from minadv import data as datasets
@@ -75,7 +76,7 @@ def trained(name: str, model: Layer, x, y, **how) -> Layer:
 
     The file's name carries a digest of the weights before training, the data and the settings; a damaged file is replaced.
     """
-    digest = hashlib.sha256(repr((model, sorted(how.items(), key=str), x.shape, minadv.__version__)).encode())
+    digest = hashlib.sha256(repr((model, described(how), x.shape, minadv.__version__)).encode())
     for array in (*model.parameters.values(), x, y):
         digest.update(minadv.to_numpy(array).tobytes())
     path = settings.out / "models" / f"{name}-{digest.hexdigest()[:16]}.npz"
@@ -87,6 +88,21 @@ def trained(name: str, model: Layer, x, y, **how) -> Layer:
     training.fit(model, x, y, progress=settings.progress, **how)
     models.save_weights(model, path)
     return model
+
+
+def described(value):
+    """What a digest of settings needs to know: no addresses, but what a function does and what it encloses, and what an object holds."""
+    if hasattr(value, "dtype"):
+        return str(value.dtype), value.shape, hashlib.sha256(minadv.to_numpy(value).tobytes()).hexdigest()
+    if isinstance(value, dict):
+        return {str(key): described(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [described(each) for each in value]
+    if isinstance(value, FunctionType):
+        return value.__qualname__, described(value.__code__), [described(cell.cell_contents) for cell in value.__closure__ or ()]
+    if isinstance(value, CodeType):
+        return value.co_code.hex(), value.co_names, [described(constant) for constant in value.co_consts]
+    return (type(value).__qualname__, described(vars(value))) if hasattr(value, "__dict__") else repr(value)
 
 
 def trained_cnn() -> Layer:
