@@ -35,6 +35,13 @@ def test_noise_stays_in_the_ball_and_in_bounds(xp, case, eps, seed):
         assert abs(Fraction(after) - Fraction(before)) <= Fraction(eps)
 
 
+def test_noise_no_larger_than_the_distance_of_two_floats_stays_in_the_ball():
+    x = np.random.default_rng(0).uniform(0.5, 1, (10, 100)).astype(np.float32)  # 2^-24 apart
+    eps = 1.7 * 2.0**-24
+    change = np.abs(uniform_noise(x, eps=eps).astype(float) - x)
+    assert change.max() == 2.0**-24
+
+
 def test_noise_is_uniform_and_independent(xp):
     x = xp.asarray(np.full((100, 50), 0.5))
     noise = to_numpy(uniform_noise(x, eps=0.25)) - 0.5
