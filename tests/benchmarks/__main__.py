@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.benchmarks.harness import HEADER
 
-PARTS = ("accuracy", "foundations")  # accuracy first: its peak memory is then the training's own
+PARTS = ("accuracy", "foundations", "attacks")  # accuracy first: its peak memory is then the training's own
 
 
 def main():
@@ -22,7 +22,7 @@ def main():
         parser.error(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores")
     for part in parts:
-        print(f"\n{part}" if part == "accuracy" else f"\n{HEADER}", flush=True)
+        print(f"\n{HEADER}" if part == "foundations" else f"\n{part}", flush=True)
         importlib.import_module(f"tests.benchmarks.{part}").main()
 
 

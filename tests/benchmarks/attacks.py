@@ -1,0 +1,180 @@
+"""The attacks on document D's CNN, next to Foolbox, torchattacks, ART and SciPy on the same weights: how well and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from minadv import data, evaluation, fit, models
+from minadv.attacks.deepfool import deepfool
+from minadv.attacks.iterative_fgsm import iterative_fgsm
+from minadv.attacks.jsma import jsma
+from minadv.attacks.one_pixel import one_pixel
+from minadv.attacks.pgd import pgd
+from tests.benchmarks.harness import HEADER, compare
+from tests.benchmarks.peers import frozen, in_torch
+
+PEERS = ("torch", "foolbox", "torchattacks", "adversarial-robustness-toolbox", "scipy")
+COUNT = 1024  # images for DeepFool and PGD; the slower peers are given fewer
+
+
+def main():
+    """Quality first, then speed."""
+    print("Versions:", ", ".join(f"{name} {version(name)}" for name in PEERS))
+    d = data.mnist()
+    model = models.cnn()
+    fit(model, d.x_train, d.y_train, batch_size=256, epochs=10, progress=False)
+    peer = frozen(in_torch(model))
+    right = np.flatnonzero(evaluation.predict(model, d.x_test) == d.y_test)
+    x, y = d.x_test[right], d.y_test[right]
+    twos = x[y == 2]
+
+    ten = iterative_fgsm(model, twos[:10], target=6, eps=0.2, steps=200)
+    print(f"\nD4: {int(ten.success.sum())} of ten twos become six\n")
+    print("| attack | library | success | median size |\n|---|---|---|---|")
+    quality_and_speed = [partial(f, model, peer, x, y, twos) for f in (with_jsma, with_deepfool, with_pgd)]
+    speeds = [comparison for f in quality_and_speed for comparison in f()]
+    print(f"\n{HEADER}")
+    for run in (*speeds, partial(one_pixel_speed, model, peer, twos)):
+        run()
+
+
+def quality(attack: str, library: str, model: Callable, x, x_adv, succeeded: Callable, size: Callable, unit: str):
+    """One row: the share of images on which an attack succeeded, judged by our model, and the median size where it did."""
+    x_adv = np.asarray(x_adv, np.float32)
+    ok = succeeded(evaluation.predict(model, x_adv))
+    sizes = size((x_adv.astype(np.float64) - x).reshape(len(x), -1))[ok]
+    print(f"| {attack} | {library} | {ok.mean():.1%} | {np.median(sizes):.4g} {unit} |", flush=True)
+
+
+def images(x) -> torch.Tensor:
+    """(N, H, W, C) to PyTorch's (N, C, H, W)."""
+    return torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+
+
+def ours(x: torch.Tensor) -> np.ndarray:
+    """(N, C, H, W) to our (N, H, W, C)."""
+    return x.detach().permute(0, 2, 3, 1).numpy()
+
+
+def l0(rows):
+    return (rows != 0).sum(axis=1)
+
+
+def l2(rows):
+    return np.linalg.norm(rows, axis=1)
+
+
+def with_jsma(model, peer, x, y, twos):
+    """Twos into six, theta = 1, gamma = 0.145."""
+    from art.attacks.evasion import SaliencyMapMethod
+    from art.estimators.classification import PyTorchClassifier
+
+    twos, few = twos[:256], twos[:64]
+    estimator = PyTorchClassifier(peer, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0))
+    theirs = SaliencyMapMethod(estimator, theta=1.0, gamma=0.145, batch_size=len(few), verbose=False)
+    target = np.eye(10, dtype=np.float32)[np.full(len(few), 6)]
+
+    def art():
+        return theirs.generate(images(few).numpy(), y=target)
+
+    becomes_six = partial(np.equal, 6)
+    for outputs in ("probabilities", "logits"):
+        adversarial = jsma(model, few, target=6, theta=1.0, gamma=0.145, outputs=outputs).x_adv
+        quality("JSMA 2 -> 6", f"minadv ({outputs})", model, few, adversarial, becomes_six, l0, "pixels")
+    quality("JSMA 2 -> 6", "ART", model, few, art().transpose(0, 2, 3, 1), becomes_six, l0, "pixels")
+    speed = partial(jsma, model, twos, target=6, theta=1.0, gamma=0.145)
+    return [partial(compare, "JSMA 2 -> 6", "ART", speed, art, work=len(twos), theirs_work=len(few), unit="images/s", rounds=3)]
+
+
+def with_deepfool(model, peer, x, y, twos):
+    """Overshoot 0.02, 50 steps, 10 candidates, L2."""
+    import foolbox
+    import torchattacks
+
+    x, y = x[:COUNT], y[:COUNT]
+    few = 48
+    wrapped = foolbox.PyTorchModel(peer, bounds=(0, 1), device="cpu")
+    fool, tool = foolbox.attacks.L2DeepFoolAttack(steps=50, overshoot=0.02, candidates=10), torchattacks.DeepFool(peer, 50, 0.02)
+    inputs, labels = images(x), torch.from_numpy(y)
+
+    def with_foolbox():
+        return ours(fool(wrapped, inputs, labels, epsilons=None)[0])
+
+    def with_torchattacks():
+        return ours(tool(inputs[:few], labels[:few]))
+
+    changed = partial(np.not_equal, y)
+    quality("DeepFool", "minadv", model, x, deepfool(model, x, y=y).x_adv, changed, l2, "L2")
+    quality("DeepFool", "Foolbox", model, x, with_foolbox(), changed, l2, "L2")
+    changed = partial(np.not_equal, y[:few])
+    quality(f"DeepFool, first {few}", "minadv", model, x[:few], deepfool(model, x[:few], y=y[:few]).x_adv, changed, l2, "L2")
+    quality(f"DeepFool, first {few}", "torchattacks", model, x[:few], with_torchattacks(), changed, l2, "L2")
+    speed = partial(deepfool, model, x, y=y)
+    return [
+        partial(compare, "DeepFool", "Foolbox", speed, with_foolbox, work=COUNT, unit="images/s", rounds=3),
+        partial(compare, "DeepFool", "torchattacks", speed, with_torchattacks, work=COUNT, theirs_work=few, unit="images/s", rounds=3),
+    ]
+
+
+def with_pgd(model, peer, x, y, twos):
+    """40 steps of 2.5 * eps / 40 at eps = 0.1, from a random start."""
+    import foolbox
+    import torchattacks
+
+    x, y = x[:COUNT], y[:COUNT]
+    eps, alpha = 0.1, 2.5 * 0.1 / 40
+    wrapped = foolbox.PyTorchModel(peer, bounds=(0, 1), device="cpu")
+    fool = foolbox.attacks.LinfPGD(abs_stepsize=alpha, steps=40)
+    tool = torchattacks.PGD(peer, eps=eps, alpha=alpha, steps=40)
+    inputs, labels = images(x), torch.from_numpy(y)
+
+    def with_foolbox():
+        return ours(fool(wrapped, inputs, labels, epsilons=eps)[1])
+
+    def with_torchattacks():
+        return ours(tool(inputs, labels))
+
+    changed = partial(np.not_equal, y)
+    linf = lambda rows: np.abs(rows).max(axis=1)  # noqa: E731
+    how = {"y": y, "eps": eps, "alpha": alpha, "steps": 40}
+    quality("PGD-40, eps = 0.1", "minadv", model, x, pgd(model, x, **how).x_adv, changed, linf, "Linf")
+    quality("PGD-40, eps = 0.1", "Foolbox", model, x, with_foolbox(), changed, linf, "Linf")
+    quality("PGD-40, eps = 0.1", "torchattacks", model, x, with_torchattacks(), changed, linf, "Linf")
+    full = partial(pgd, model, x, early_stop=False, **how)
+    return [
+        partial(compare, "PGD-40, all steps", "torchattacks", full, with_torchattacks, work=COUNT, unit="images/s", rounds=3),
+        partial(compare, "PGD-40, all steps", "Foolbox", full, with_foolbox, work=COUNT, unit="images/s", rounds=3),
+        partial(compare, "PGD-40, early leaving", "torchattacks", partial(pgd, model, x, **how), with_torchattacks, work=COUNT,
+                unit="images/s", rounds=3),
+    ]  # fmt: skip
+
+
+def one_pixel_speed(model, peer, twos):
+    """Queries per second of differential evolution, best/1: ours for eight images at once, SciPy's (vectorised) for one."""
+    from scipy.optimize import differential_evolution
+
+    population, generations = 400, 10
+    picture = images(twos[:1])[0, 0]
+
+    def probability_of_two(genes):  # (3, P): row, column, value
+        batch = picture.repeat(genes.shape[1], 1, 1)
+        row, column = (torch.from_numpy(np.minimum(genes[axis], 27.0).astype(int)) for axis in (0, 1))
+        batch[torch.arange(len(batch)), row, column] = torch.from_numpy(genes[2].astype(np.float32))
+        with torch.no_grad():
+            return torch.softmax(peer(batch[:, None]), dim=1)[:, 2].numpy().astype(float)
+
+    def scipy():
+        differential_evolution(
+            probability_of_two, [(0, 28), (0, 28), (0, 1)], popsize=-(-population // 3), maxiter=generations - 1, tol=-1, atol=-1,
+            polish=False, vectorized=True, updating="deferred", seed=0, recombination=1.0,
+        )  # fmt: skip
+
+    few = twos[:8]
+    speed = partial(one_pixel, model, few, y=2, population=population, generations=generations, strategy="best1")
+    asked = int(speed().queries.sum())
+    compare("One pixel", "SciPy + PyTorch", speed, scipy, work=asked, theirs_work=3 * -(-population // 3) * generations, unit="queries/s")
