@@ -75,7 +75,7 @@ assert errors.false_positives > 0
 rng = np.random.default_rng(0)
 normal, uniform = 0.1 * rng.standard_normal(100_000), rng.uniform(-0.1, 0.1, 100_000)
 beyond = float((np.abs(normal) > 0.1).mean())
-print(f"E2: of normal noise with deviation 0.1, {beyond:.0%} lies beyond ±0.1; of uniform noise, {float((np.abs(uniform) > 0.1).mean()):.0%}")
+print(f"E2: beyond ±0.1: {beyond:.0%} of normal noise with deviation 0.1, {float((np.abs(uniform) > 0.1).mean()):.0%} of uniform noise")
 assert beyond > 0.3
 
 g = grad(lambda z: cross_entropy(model(z), y[:1]).sum(), x[:1])
@@ -102,8 +102,11 @@ outside = np.mean([abs(Fraction(a) - Fraction(b)) > Fraction(0.1) for a, b in pa
 kept = fgsm(model, x, y=y, eps=0.1)
 pairs = zip(to_numpy(kept.x_adv).ravel()[sample].tolist(), to_numpy(x).ravel()[sample].tolist(), strict=True)
 broken = sum(abs(Fraction(a) - Fraction(b)) > Fraction(0.1) for a, b in pairs)
-print(f"C1: {1 - changed.mean():.1%} of all pixels have sign 0; of those that move, {outside:.0%} move by more than ε; by `fgsm`: {broken}")
+off = np.sign(grad(lambda z: ops.relu(z).sum(), np.array([-1.0, 2.0])))
+print(f"C1: the signs of a gradient through ReLU(-1) and ReLU(2): {off.tolist()}")
+print(f"C1: of the pixels that x + ε·sign moves, {outside:.0%} move by more than ε; by `fgsm`: {broken} of {len(sample)}")
 print(f"B5: without clipping {float(((naive < 0) | (naive > 1)).mean()):.0%} of all pixels leave [0, 1]")
+assert off[0] == 0
 assert outside > 0.05
 assert broken == 0
 
