@@ -77,15 +77,19 @@ class TestValueAndPull:
         assert float(grad(f, 0.0)) == 1
 
     def test_a_node_is_passed_on_only_when_its_whole_gradient_is_there(self):
-        # A long and a short path join at y: were y taken when the short one arrives, x would miss the long one's share.
-        def f(x):
-            y = ops.exp(x)
-            long = y
-            for _ in range(5):
-                long = long * 1.5
-            return (y * 2 + long).sum()
+        # From each y a long and a short path lead on. Were y taken as soon as one of them arrives, it would be taken twice, and what
+        # lies before it 4, 8, 16 ... times.
+        calls = []
 
-        np.testing.assert_allclose(grad(f, x0), (2 + 1.5**5) * np.exp(x0))
+        def f(x):
+            for i in range(12):
+                y = counted(calls, i, x)
+                x = y * 2 + (y * 3 - 1) * 0.5
+            return x
+
+        _, pull = vjp(f, np.ones(()))
+        assert float(pull(1.0)) == 3.5**12
+        assert calls == list(reversed(range(12)))
 
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
     def test_gradients_have_the_dtype_of_their_input(self, dtype):

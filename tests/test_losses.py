@@ -122,6 +122,13 @@ def test_a_constant_added_to_all_logits_changes_nothing(case, c):
     np.testing.assert_allclose(margin(z + c, y), margin(z, y), atol=1e-10)
 
 
+def test_large_logits_that_are_close_cost_the_margin_no_accuracy():
+    """In float32, numbers near 10,000 are 0.001 apart; their differences are exact."""
+    z = np.array([[10000.25, 10000, 9990], [-10000, -10000.5, -10000.5]], np.float32)
+    exact = [0.25 - np.log1p(np.exp(-10)), 0.5 - np.log(2)]
+    np.testing.assert_allclose(margin(z, np.array([0, 0])), exact, rtol=1e-6)
+
+
 def test_the_margin_is_positive_where_the_label_has_more_than_half():
     z = np.log(np.array([[0.6, 0.3, 0.1], [0.5, 0.25, 0.25], [0.4, 0.35, 0.25]]))
     np.testing.assert_allclose(margin(z, np.array([0, 0, 0])), np.log([0.6 / 0.4, 1, 0.4 / 0.6]), atol=1e-15)

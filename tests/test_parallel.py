@@ -108,14 +108,21 @@ class TestRunChunks:
 
         assert len(set(run_chunks(work, np.arange(cores), chunk=1))) == cores
 
-    @pytest.mark.usefixtures("three_cores")
-    def test_inside_a_chunk_further_calls_run_where_they_are(self):
+    def test_inside_a_chunk_further_calls_run_where_they_are(self, three_cores, monkeypatch):
+        caller, pool = threading.get_ident(), parallel._pool()
+
+        def pool_of_the_caller():
+            assert threading.get_ident() == caller  # else the chunks may wait for each other for ever
+            return pool
+
         def outer(x):
             here = threading.get_ident()
             inner = run_chunks(lambda _: threading.get_ident(), np.arange(5), chunk=1)
             return set(inner) == {here}
 
-        assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
+        with monkeypatch.context() as patch:
+            patch.setattr(parallel, "_pool", pool_of_the_caller)
+            assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
 
     @pytest.mark.usefixtures("three_cores")
     def test_calls_from_several_threads_at_once(self):
