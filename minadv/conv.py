@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from minadv.autograd import raw, record
 from minadv.backend import array_module
+from minadv.ops import operands
 
 __all__ = ["avg_pool2d", "conv2d", "conv2d_transpose", "depthwise_conv2d", "max_pool2d"]
 
@@ -20,7 +21,7 @@ SHORT_RUN = 16
 
 
 def _two(value, name: str, least: int = 1) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
         raise ValueError(f"{name} must be an integer or two, each >= {least}, got {value!r}")
     return pair
@@ -36,10 +37,10 @@ def padding_widths(padding, size: tuple, kernel: tuple, stride: tuple) -> tuple[
     if padding == "same":
         total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
         return tuple((t // 2, t - t // 2) for t in total)
-    if isinstance(padding, str):
-        raise ValueError(f"padding must be 'valid', 'same', an integer or pairs of integers, got {padding!r}")
-    rows, columns = (padding, padding) if isinstance(padding, int) else padding
-    return tuple(_two(side, "padding", least=0) for side in (rows, columns))
+    sides = (padding, padding) if isinstance(padding, int) else padding
+    if not isinstance(sides, tuple | list) or len(sides) != 2:
+        raise ValueError(f"padding must be 'valid', 'same', an integer or two pairs of integers, got {padding!r}")
+    return tuple(_two(side, "padding", least=0) for side in sides)
 
 
 def _output_size(size: tuple, widths: tuple, kernel: tuple, stride: tuple) -> tuple[int, int]:
@@ -101,6 +102,11 @@ def _columns_to_output(columns, w, size):
 def _image_gradient(g, w, shape, stride, widths):
     """The transpose of convolution with ``w``: from outputs ``(N, OH, OW, C_out)`` back to images of ``shape``."""
     kh, kw, c_in, c_out = w.shape
+    if stride == (1, 1) and c_out <= 2 * c_in and max(map(max, widths)) < min(kh, kw):
+        # Then it is a convolution, too, with the kernel turned by half a turn: gathering is faster than adding back.
+        turned = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (kh, kw, C_out, C_in)
+        rest = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip((kh, kw), widths, strict=True))
+        return _columns_to_output(_im2col(_framed(g, rest), (kh, kw), stride), turned, shape[1:3])
     rows, matrix = g.reshape(-1, c_out), w.reshape(-1, c_out)
     columns = (matrix @ rows.T).T if kw * c_in < SHORT_RUN else rows @ matrix.T  # (N·OH·OW, kh·kw·C_in)
     return _col2im(columns.reshape(*g.shape[:3], kh, kw, c_in), shape, stride, widths)
@@ -115,11 +121,13 @@ def _bias_gradient(g):
     return array_module(g).ones(len(rows), dtype=g.dtype) @ rows
 
 
-def _check_images(x, channels: int, what: str):
+def _check(x, channels: int, b, outputs: int):
     if x.ndim != 4:
         raise ValueError(f"x must be images (N, H, W, C), got shape {x.shape}")
     if x.shape[3] != channels:
-        raise ValueError(f"x has {x.shape[3]} channels, but the {what} expects {channels}")
+        raise ValueError(f"x has {x.shape[3]} channels, but the kernel expects {channels}")
+    if b is not None and raw(b).shape != (outputs,):
+        raise ValueError(f"b must have shape ({outputs},), one number per output channel, got {raw(b).shape}")
 
 
 def conv2d(x, w, b=None, *, stride=1, padding="valid"):
@@ -128,8 +136,8 @@ def conv2d(x, w, b=None, *, stride=1, padding="valid"):
     ``x``: images ``(N, H, W, C_in)``; ``w``: ``(kh, kw, C_in, C_out)``; ``b``: ``(C_out,)`` or None; ``stride``: one integer or two;
     ``padding``: see :func:`padding_widths`. Returns ``(N, OH, OW, C_out)``.
     """
-    u, v = raw(x), raw(w)
-    _check_images(u, v.shape[2], "kernel")
+    u, v = operands(x, w)
+    _check(u, v.shape[2], b, v.shape[3])
     kernel, stride = v.shape[:2], _two(stride, "stride")
     widths = padding_widths(padding, u.shape[1:3], kernel, stride)
     size = _output_size(u.shape[1:3], widths, kernel, stride)
@@ -151,8 +159,8 @@ def conv2d_transpose(x, w, b=None, *, stride=1, padding="valid"):
     The output is (H − 1)·stride + kernel − padding high; with ``"same"``, H·stride. (A convolution with ``w``, ``stride`` and
     ``padding`` maps that back to H.) ``b``: ``(C_out,)`` or None.
     """
-    u, v = raw(x), raw(w)
-    _check_images(u, v.shape[3], "kernel")
+    u, v = operands(x, w)
+    _check(u, v.shape[3], b, v.shape[2])
     kernel, stride = v.shape[:2], _two(stride, "stride")
     if padding == "same":
         size = tuple(n * s for n, s in zip(u.shape[1:3], stride, strict=True))
@@ -165,7 +173,7 @@ def conv2d_transpose(x, w, b=None, *, stride=1, padding="valid"):
     shape = (len(u), *size, v.shape[2])
     y = _image_gradient(u, v, shape, stride, widths)
     if b is not None:
-        y = y + raw(b)
+        y += raw(b)
 
     def columns(g):  # what each place of x was spread over
         return _im2col(_framed(g, widths), kernel, stride)
@@ -180,8 +188,8 @@ def conv2d_transpose(x, w, b=None, *, stride=1, padding="valid"):
 
 def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
     """Each channel convolved with its own kernel: ``x`` ``(N, H, W, C)``, ``w`` ``(kh, kw, C)``, ``b`` ``(C,)`` or None."""
-    u, v = raw(x), raw(w)
-    _check_images(u, v.shape[2], "kernel")
+    u, v = operands(x, w)
+    _check(u, v.shape[2], b, v.shape[2])
     kernel, stride = v.shape[:2], _two(stride, "stride")
     widths = padding_widths(padding, u.shape[1:3], kernel, stride)
     oh, ow = _output_size(u.shape[1:3], widths, kernel, stride)
@@ -194,7 +202,7 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
     taps = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
     y = sum(seen(i, j) * v[i, j] for i, j in taps)
     if b is not None:
-        y = y + raw(b)
+        y += raw(b)
     return record(
         y,
         (x, lambda g: _col2im(g[:, :, :, None, None, :] * v, u.shape, stride, widths)),
@@ -212,6 +220,8 @@ def _pooling(u, size, stride, padding):
     kernel = _two(size, "size")
     stride = kernel if stride is None else _two(stride, "stride")
     widths = padding_widths(padding, u.shape[1:3], kernel, stride)
+    if any(max(sides) >= k for sides, k in zip(widths, kernel, strict=True)):
+        raise ValueError(f"padding must be smaller than size, {kernel}, or a window sees nothing of the image; got {padding!r}")
     _output_size(u.shape[1:3], widths, kernel, stride)
     return kernel, stride, widths
 

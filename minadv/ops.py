@@ -30,7 +30,7 @@ def unbroadcast(g, shape: tuple):
     return g.sum(axis=stretched, keepdims=True) if stretched else g
 
 
-def _pair(a, b):
+def operands(a, b):
     """The values of two arguments; a constant takes the dtype of the Tensor that it meets, and lives beside it."""
     u, v = raw(a), raw(b)
     if isinstance(a, Tensor) and not isinstance(b, Tensor):
@@ -55,22 +55,22 @@ def _shape(x) -> tuple:
 
 
 def add(a, b):
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
     return record(u + v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(g, _shape(b))))
 
 
 def subtract(a, b):
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
     return record(u - v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(-g, _shape(b))))
 
 
 def multiply(a, b):
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
     return record(u * v, (a, lambda g: unbroadcast(g * v, _shape(a))), (b, lambda g: unbroadcast(g * u, _shape(b))))
 
 
 def divide(a, b):
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
     value = u / v
     return record(value, (a, lambda g: unbroadcast(g / v, _shape(a))), (b, lambda g: unbroadcast(-g * value / v, _shape(b))))
 
@@ -89,7 +89,7 @@ def power(x, p):
 
 def matmul(a, b):
     r"""``a @ b`` for matrices, vectors and stacks of matrices, as NumPy's ``matmul``."""
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
 
     def rule_a(g):
         if v.ndim == 1:  # (..., n) @ (n,) -> (...)
@@ -176,7 +176,7 @@ def abs(x):
 
 def maximum(a, b):
     """The larger of two, element by element; where they are equal each takes half of the gradient."""
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
     xp = array_module(u, v)
 
     def share(g, mine, other):  # 1 where larger, 1/2 where equal, 0 where smaller
@@ -193,14 +193,14 @@ def clip(x, low, high):
     """x limited to [low, high] (constants); the derivative is 1 on the closed interval, 0 outside."""
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         raise TypeError("clip: low and high must be constants; write maximum for a lower limit that is differentiated")
-    u, low = _pair(x, low)
-    u, high = _pair(x, high)
+    u, low = operands(x, low)
+    u, high = operands(x, high)
     return record(array_module(u).clip(u, low, high), (x, lambda g: unbroadcast(g * ((u >= low) & (u <= high)), _shape(x))))
 
 
 def where(condition, a, b):
     """``a`` where ``condition`` (a constant) holds, else ``b``."""
-    u, v = _pair(a, b)
+    u, v = operands(a, b)
     xp = array_module(condition, u, v)
     return record(
         xp.where(condition, u, v),
@@ -316,7 +316,7 @@ def getitem(x, index):
 def concatenate(xs, axis: int = 0):
     xs = list(xs)
     beside = next((x for x in xs if isinstance(x, Tensor)), None)
-    values = [_pair(x, beside)[0] for x in xs]
+    values = [operands(x, beside)[0] for x in xs]
     value = array_module(*values).concatenate(values, axis=axis)
     axis = axis % value.ndim
     edges, start = [], 0

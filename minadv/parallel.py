@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+import threadpoolctl
 
 from minadv.backend import array_module
 
@@ -50,12 +51,12 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
     if len(parts) == 1 or _cores() == 1 or getattr(_worker, "busy", False) or array_module(*arrays) is not np:
         return [f(*part) for part in parts]
 
-    def work(part):
+    def work(context, part):
         _worker.busy = True
-        return f(*part)
+        return context.run(f, *part)
 
     with one_blas_thread():
-        return list(_pool().map(work, parts))
+        return list(_pool().map(work, [copy_context() for _ in parts], parts))  # the caller's context: np.errstate
 
 
 def map_chunks(f: Callable, *arrays, chunk: int):
@@ -85,7 +86,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
-_blas = cache(ThreadpoolController)
+_blas = cache(threadpoolctl.ThreadpoolController)
 _blas_lock = threading.Lock()
 _blas_users = 0
 _blas_limit = None
@@ -97,6 +98,7 @@ def one_blas_thread():
     global _blas_users, _blas_limit
     with _blas_lock:
         if _blas_users == 0:
+            _take_control_of_blas()
             _blas_limit = _blas().limit(limits=1, user_api="blas")
         _blas_users += 1
     try:
@@ -105,4 +107,11 @@ def one_blas_thread():
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0:
+                _take_control_of_blas()
                 _blas_limit.restore_original_limits()
+
+
+def _take_control_of_blas():
+    """Since threadpoolctl 3.8 only the thread that first set a limit may change it, but here the last to leave lifts it."""
+    if hasattr(threadpoolctl.OpenBLASController, "clear_controlling_thread"):
+        threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)

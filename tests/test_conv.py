@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minadv import conv
@@ -280,6 +280,7 @@ class TestPooling:
     @many
     def test_against_loops(self, geometry, n, c):
         size, kernel, stride, padding = geometry
+        assume(isinstance(padding, str) or all(max(sides) < k for sides, k in zip(padding, kernel, strict=True)))
         x = distinct(n, *size, c)
         mean = by_loops(lambda window: window.mean(axis=(1, 2)), framed(x, padding, kernel, stride), kernel, stride, c)
         np.testing.assert_allclose(avg_pool2d(x, kernel, stride=stride, padding=padding), mean, atol=1e-14)
@@ -290,10 +291,10 @@ class TestPooling:
     @many
     def test_gradients(self, geometry, n):
         size, kernel, stride, padding = geometry
+        assume(isinstance(padding, str) or all(max(sides) < k for sides, k in zip(padding, kernel, strict=True)))
         x = distinct(n, *size, 2)
         assert gradcheck(lambda x: avg_pool2d(x, kernel, stride=stride, padding=padding), x) < 1e-6
-        if np.isfinite(max_pool2d(x, kernel, stride=stride, padding=padding)).all():  # else a window saw nothing but padding
-            assert gradcheck(lambda x: max_pool2d(x, kernel, stride=stride, padding=padding), x) < 1e-6
+        assert gradcheck(lambda x: max_pool2d(x, kernel, stride=stride, padding=padding), x) < 1e-6
 
     def test_windows_do_not_overlap_by_default(self):
         x = np.arange(16.0).reshape(1, 4, 4, 1)
@@ -393,7 +394,6 @@ def test_wrong_arguments(f, message):
         f()
 
 
-@pytest.mark.xfail(strict=True, reason="reported, to be mended in conv.py")
 @pytest.mark.parametrize(
     ("f", "message"),
     [
@@ -409,7 +409,6 @@ def test_wrong_arguments_still_unnamed(f, message):
         f()
 
 
-@pytest.mark.xfail(strict=True, reason="reported, to be mended in conv.py")
 @pytest.mark.parametrize("f", [conv2d, conv2d_transpose])
 def test_float64_weights_do_not_widen_float32_images(f):
     w = np.ones((3, 3, 2, 2))

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import threadpoolctl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -232,11 +231,6 @@ class TestBlasThreads:
         assert blas_threads() == before
         assert parallel._blas_users == 0
 
-    @pytest.mark.xfail(
-        strict=True,
-        condition=hasattr(threadpoolctl.OpenBLASController, "clear_controlling_thread"),
-        reason="reported, to be mended in parallel.py: since threadpoolctl 3.8, only the first thread that sets a limit can change it",
-    )
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
     def test_the_last_to_leave_lifts_it_in_whatever_order_they_go(self, order):
         before = blas_threads()
@@ -304,7 +298,6 @@ def test_after_a_fork_the_child_computes_as_well(three_cores):
     assert os.waitstatus_to_exitcode(done[1]) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="reported, to be mended in parallel.py: the chunks' threads do not see the caller's context")
 @pytest.mark.usefixtures("three_cores")
 def test_an_errstate_of_the_caller_holds_in_the_chunks():
     with np.errstate(over="ignore"):
