@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from minadv.backend import asarray, like, to_numpy
-from minadv.layers import Conv2D, Dense, Flatten, Layer, ReLU, Sequential
+from minadv.layers import AvgPool, Conv2D, Dense, DepthwiseConv2D, Flatten, GlobalAvgPool, Layer, ReLU, Sequential
 
-__all__ = ["LogisticRegression", "cnn", "load_weights", "mlp", "save_weights"]
+__all__ = ["LogisticRegression", "cnn", "deep_cnn", "load_weights", "mlp", "save_weights", "separable_cnn"]
 
 
 class LogisticRegression(Layer):
@@ -71,6 +71,38 @@ def cnn(shape: tuple = (28, 28, 1), classes: int = 10, *, filters: tuple = (16, 
         Flatten(),
         Dense(size[0] * size[1] * d, classes, rng=rng, dtype=dtype),
     )
+
+
+def deep_cnn(shape: tuple = (32, 32, 3), classes: int = 2, *, filters: tuple = (16, 32, 64), rng=0, dtype=np.float32) -> Sequential:
+    """Document C's f (C4), many layers and many weights: five 3x3 convolutions with ReLU, two of stride 2; the mean over the image; logits.
+
+    The last layer is the head, and ``model[:-1]`` the base that another head can be put on.
+    """
+    rng = np.random.default_rng(rng)
+    c, (a, b, d) = shape[-1], filters
+    layers: list[Layer] = []
+    for c_out, stride in ((a, 1), (b, 2), (b, 1), (d, 2), (d, 1)):
+        layers += [Conv2D(c, c_out, 3, stride=stride, padding="same", rng=rng, init="he", dtype=dtype), ReLU()]
+        c = c_out
+    return Sequential(*layers, GlobalAvgPool(), Dense(d, classes, rng=rng, dtype=dtype))
+
+
+def separable_cnn(shape: tuple = (32, 32, 3), classes: int = 2, *, filters: tuple = (16, 32, 64), rng=0, dtype=np.float32) -> Sequential:
+    """Document C's g (C4), small, as MobileNet is: a convolution, and two that are split into 3x3 per channel and 1x1 across channels.
+
+    So split, 32 -> 64 channels take 32·9 + 32·64 weights instead of 32·9·64. The last layer is the head, as in :func:`deep_cnn`.
+    """
+    rng = np.random.default_rng(rng)
+    h, w, c = shape
+    if min(h, w) < 5:
+        raise ValueError(f"shape must be at least 5 x 5 for two steps of stride 2 and one pooling, got {h} x {w}")
+    how = {"padding": "same", "rng": rng, "init": "he", "dtype": dtype}
+    a, b, d = filters
+    layers = [Conv2D(c, a, 3, **how), ReLU()]
+    for c_in, c_out in ((a, b), (b, d)):
+        layers += [DepthwiseConv2D(c_in, 3, stride=2, **how), Conv2D(c_in, c_out, 1, **how), ReLU()]
+    places = -(-h // 4) // 2 * (-(-w // 4) // 2)  # left by the strides, rounded up, and by the pooling, rounded down
+    return Sequential(*layers, AvgPool(2), Flatten(), Dense(places * d, classes, rng=rng, dtype=dtype))
 
 
 # ---------------------------------------------------------------------------------------------------------- weights on disk

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minadv import fgsm, losses, ops
+from minadv import Adam, fgsm, fit, losses, ops
 from minadv.attacks import black_box as module
 from minadv.attacks.black_box import QueryGradient, estimate_gradient
 from minadv.attacks.pgd import pgd
 from minadv.autograd import raw, vjp
 from minadv.backend import array_module, like, to_numpy
-from minadv.models import mlp
+from minadv.layers import Dense, Sequential
+from minadv.models import deep_cnn, mlp, separable_cnn
 
 CLASSES = 3
 
@@ -310,6 +311,55 @@ class TestQueryGradient:
             gradient = estimate_gradient(entropy_of(model), xp.asarray(x), xp.asarray(labels), scheme=scheme).gradient
             assert array_module(gradient) is xp
             np.testing.assert_allclose(to_numpy(gradient), exact(entropy_of(model), x, labels), atol=1e-6)
+
+
+class TestTwoArchitectures:
+    """The models of document C's black box: f deep, g small and of another make."""
+
+    def test_f_is_deep(self):
+        model = deep_cnn()
+        sizes = [a.shape[1:] for a in model.activations(images(2, (32, 32, 3), dtype=np.float32))]
+        assert sizes[1::2] == [(32, 32, 16), (16, 16, 32), (16, 16, 32), (8, 8, 64), (8, 8, 64), (2,)]
+        counts = [p.size for name, p in model.parameters.items() if name.endswith("weight")]
+        assert counts == [9 * 3 * 16, 9 * 16 * 32, 9 * 32 * 32, 9 * 32 * 64, 9 * 64 * 64, 64 * 2]
+
+    def test_g_is_small_and_separable(self):
+        model = separable_cnn()
+        sizes = [a.shape[1:] for a in model.activations(images(2, (32, 32, 3), dtype=np.float32))]
+        assert sizes == [*[(32, 32, 16)] * 2, (16, 16, 16), *[(16, 16, 32)] * 2, (8, 8, 32), *[(8, 8, 64)] * 2, (4, 4, 64), (1024,), (2,)]
+        counts = [p.size for name, p in model.parameters.items() if name.endswith("weight")]
+        assert counts == [9 * 3 * 16, 9 * 16, 16 * 32, 9 * 32, 32 * 64, 1024 * 2]
+        assert 10 * sum(counts) < sum(p.size for p in deep_cnn().parameters.values())
+
+    @pytest.mark.parametrize("make", [deep_cnn, separable_cnn])
+    @pytest.mark.parametrize("size", [(5, 5), (6, 9), (16, 15), (24, 7)])
+    def test_other_sizes(self, make, size):
+        model = make((*size, 1), 4, filters=(2, 3, 4), dtype=np.float64)
+        x = images(3, (*size, 1))
+        assert model(x).shape == (3, 4)
+        assert {p.dtype for p in model.parameters.values()} == {np.dtype(np.float64)}
+        np.testing.assert_array_equal(model(x), make((*size, 1), 4, filters=(2, 3, 4), rng=np.random.default_rng(0), dtype=np.float64)(x))
+        assert (model(x) != make((*size, 1), 4, filters=(2, 3, 4), rng=1, dtype=np.float64)(x)).all()
+
+    def test_too_small(self):
+        with pytest.raises(ValueError, match="at least 5 x 5.*got 4 x 9"):
+            separable_cnn((4, 9, 3))
+
+    @pytest.mark.parametrize("make", [deep_cnn, separable_cnn])
+    def test_only_a_new_head_is_trained(self, make):
+        """The base is frozen by construction: what trains is the head alone, on what the base makes of the images."""
+        x, y = images(40, (8, 8, 3), dtype=np.float32), np.arange(40) % 2
+        base = make((8, 8, 3), 5, filters=(2, 3, 4))[:-1]
+        before = {name: p.copy() for name, p in base.parameters.items()}
+        features = base(x)
+        head = Sequential(Dense(features.shape[1], 2))
+        history = fit(head, features, y, epochs=5, optimizer=Adam(0.01), progress=False)
+        model = Sequential(*base, *head)
+        assert history.loss[-1] < history.loss[0]
+        np.testing.assert_array_equal(model(x), head(base(x)))
+        for name, p in base.parameters.items():
+            assert p.tolist() == before[name].tolist()
+            assert model.parameters[name] is p
 
 
 @pytest.mark.parametrize(
