@@ -1,0 +1,89 @@
+r"""A second opinion (D11): a model of another kind, and how far it disagrees with the first.
+
+A linear unit answers the louder the further an input lies from its boundary, in whatever direction; a radial basis function answers only
+near its center, and a network of them, far from everything that it was trained on, says nothing. Goodfellow et al. 2014, *Explaining and
+harnessing adversarial examples*, section 7; Vidnerová & Neruda 2018, *Deep networks with RBF layers to prevent adversarial examples*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from minadv import ops
+from minadv.attacks.common import check_count, check_number
+from minadv.autograd import raw
+from minadv.backend import asarray, to_numpy
+from minadv.layers import Dense, Flatten, Layer, Sequential
+
+__all__ = ["RBF", "disagreement", "rbf_network"]
+
+
+class RBF(Layer):
+    r"""Radial basis functions, (N, D) -> (N, M): :math:`\phi_j(x) = e^{-\gamma_j \lVert x - c_j \rVert^2}`, 1 at the center :math:`c_j`.
+
+    Centers and widths are both trained; it is :math:`\log \gamma_j`, so that γ stays positive.
+
+    Arguments: ``center``, floating-point vectors (M, D), and ``gamma``, > 0, one over the square of a width, to start from. Raises
+    :class:`ValueError` or :class:`TypeError` naming a wrong argument.
+    """
+
+    names = ("center", "log_gamma")
+
+    def __init__(self, center, gamma: float = 1.0):
+        self.center = asarray(center).copy()
+        if self.center.ndim != 2 or self.center.dtype.kind != "f":
+            raise ValueError(f"center must be floating-point vectors (M, D), got {self.center.dtype} of shape {self.center.shape}")
+        if not check_number("gamma", gamma) > 0:
+            raise ValueError(f"gamma must be > 0, got {gamma!r}")
+        self.log_gamma = asarray(np.full(len(self.center), math.log(gamma), self.center.dtype))
+
+    def apply(self, parameters, x, rng=None):
+        d = raw(parameters["center"]).shape[1]
+        if raw(x).ndim != 2 or raw(x).shape[1] != d:
+            raise ValueError(f"RBF expects (N, {d}), got {raw(x).shape}: is a Flatten missing?")
+        return ops.exp(-ops.exp(parameters["log_gamma"]) * squared_distances(x, parameters["center"]))
+
+
+def squared_distances(a, b):
+    r""":math:`\lVert a_n - b_m \rVert^2 = \lVert a_n \rVert^2 - 2 a_n \cdot b_m + \lVert b_m \rVert^2`, (N, D) and (M, D) -> (N, M), by one
+    matrix product."""
+    return ops.sum(a * a, axis=1, keepdims=True) - 2.0 * (a @ ops.transpose(b)) + ops.sum(b * b, axis=1)
+
+
+def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequential:
+    """A network of one layer of :class:`RBF` units around ``centers`` of the training images ``x`` (N, ...); it is to be trained.
+
+    Images to logits, like the others. All γ start as one over the median of the images' squared distances from the nearest center: so
+    wide that most images lie inside a unit.
+
+    Arguments: ``x``, floating point; ``classes``; ``centers``, how many; ``rng``, generator or seed, draws the centers and the weights of
+    the last layer. Raises :class:`ValueError` for as many centers as images, and for images
+    that are all alike.
+    """
+    rng = np.random.default_rng(rng)
+    flat = to_numpy(x).reshape(len(x), -1)
+    if check_count("centers", centers) >= len(flat):
+        raise ValueError(f"centers must be fewer than the images, {len(flat)}, got {centers}")
+    order = rng.permutation(len(flat))
+    center, others = flat[order[:centers]], flat[order[centers:]]
+    width = float(np.median(squared_distances(others, center).min(axis=1)))  # squared
+    if not width > 0:
+        raise ValueError("x must hold images that differ, got copies of the same few")
+    return Sequential(Flatten(), RBF(center, 1 / width), Dense(centers, classes, rng=rng, dtype=flat.dtype))
+
+
+def disagreement(model: Callable, second: Callable) -> Callable:
+    r"""How far the ``second`` opinion q is from the ``model``'s p: :math:`\sum_k p_k \log (p_k / q_k)`, a function of images to (N,).
+
+    Another label, or another confidence in the same one, both count. A score for :class:`~minadv.defenses.detection.Detector`;
+    differentiable, and finite also where both are sure. Both map images to logits (N, K).
+    """
+
+    def score(x):
+        z, w = model(x), second(x)
+        return ops.sum(ops.softmax(z) * (ops.log_softmax(z) - ops.log_softmax(w)), axis=1)
+
+    return score
