@@ -84,11 +84,13 @@ def _col2im(windows, shape, stride, widths):
     (sh, sw), ((top, bottom), (left, right)) = stride, widths
     n, h, w, c = shape
     _, oh, ow, kh, kw, _ = windows.shape
-    x = array_module(windows).zeros((n, top + h + bottom, left + w + right, c), dtype=windows.dtype)
+    groups = -(-(left + w + right) // sw)  # sw columns each: what sw neighboring taps see lies side by side, one run to add
+    x = array_module(windows).zeros((n, top + h + bottom, groups, sw, c), dtype=windows.dtype)
     for i in range(kh):
-        for j in range(kw):
-            x[:, i : i + sh * oh : sh, j : j + sw * ow : sw] += windows[:, :, :, i, j]
-    return x[:, top : top + h, left : left + w]
+        for j in range(0, kw, sw):
+            taps = min(sw, kw - j)
+            x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :taps] += windows[:, :, :, i, j : j + taps]
+    return x.reshape(n, top + h + bottom, groups * sw, c)[:, top : top + h, left : left + w]
 
 
 # --------------------------------------------------------------------------------------------------------------- convolution
@@ -97,6 +99,14 @@ def _col2im(windows, shape, stride, widths):
 def _columns_to_output(columns, w, size):
     """``columns @ w`` as images: ``(N, OH, OW, C_out)``."""
     return (columns @ w.reshape(-1, w.shape[3])).reshape(-1, *size, w.shape[3])
+
+
+def _add_bias(y, b):
+    """``y + b``, in place, a whole row of places at a time: (N, OH, OW, C) as (N, OH, OW·C)."""
+    n, oh, ow, c = y.shape
+    rows = y.reshape(n, oh, ow * c)
+    rows += array_module(y).tile(b, ow)
+    return rows.reshape(y.shape)
 
 
 def _image_gradient(g, w, shape, stride, widths):
@@ -144,7 +154,7 @@ def conv2d(x, w, b=None, *, stride=1, padding="valid"):
     columns = _im2col(_framed(u, widths), kernel, stride)
     y = _columns_to_output(columns, v, size)
     if b is not None:
-        y += raw(b)
+        y = _add_bias(y, raw(b))
     return record(
         y,
         (x, lambda g: _image_gradient(g, v, u.shape, stride, widths)),
