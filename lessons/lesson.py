@@ -17,6 +17,7 @@ from types import CodeType, FunctionType
 import minadv
 from minadv import data as datasets
 from minadv import models, plotting, training
+from minadv.defenses.vae import VAE, negative_elbo
 from minadv.layers import Layer
 
 HERE = Path(__file__).resolve().parent
@@ -116,6 +117,14 @@ def trained_mlp() -> Layer:
     """Document B's network (B3), trained on the images chosen as there: Adam 0.001, batch 8, 10 epochs."""
     d = dataset()
     return trained("mlp", models.mlp(d.x_train.shape[1:]), d.x_train, d.y_train, batch_size=8, epochs=10)
+
+
+def trained_vae(latent: int) -> VAE:
+    """An autoencoder of so many latent numbers (D10), trained on the clean images chosen: 40 epochs on the digits, 5 on MNIST."""
+    d = dataset()
+    vae = VAE(d.x_train.shape[1:], latent=latent, filters=(32, 64) if on_mnist() else (16, 32))
+    how = {"batch_size": 128, "epochs": 5} if on_mnist() else {"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)}
+    return trained(f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, **how)
 
 
 def compare(item: str, what: str, stated: str, measured: str):
