@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minadv import ops
-from minadv.attacks.jsma import best_pair, best_pixel, forward_derivative, jsma, saliency_map
+from minadv.attacks.jsma import best_pair, best_pixel, forward_derivative, jsma, rivals, saliency_map
 from minadv.autograd import jacobian
 from minadv.backend import asarray, to_numpy
 from minadv.layers import Dense, Flatten, Sequential, Tanh
@@ -95,6 +95,14 @@ def test_best_pair_equals_brute_force_among_many_features(slope, theta):
         pairs = all_pairs(alpha[n], beta[n], theta, free[n])
         assert np.isclose(S[n], max(pairs.values()), rtol=1e-12)
         assert np.isclose(S[n], pairs[tuple(sorted(pq[n].tolist()))], rtol=1e-12)
+
+
+def test_rivals_are_the_features_that_fewer_than_two_others_beat():
+    a, b = np.random.default_rng(0).standard_normal((2, 6, 90))
+    left = [[((a[n] > a[n, i]) & (b[n] > b[n, i])).sum() < 2 for i in range(90)] for n in range(6)]
+    found = rivals(a, b)
+    assert found.shape == (6, np.sum(left, axis=1).max())
+    assert all(set(np.flatnonzero(left[n])) <= set(found[n]) for n in range(6))
 
 
 def test_best_pair_may_be_of_two_features_that_are_not_admissible_alone():
