@@ -186,6 +186,12 @@ class TestRounding:
             attack_image(cat, brightness, shift(10.45), target=1)
         assert not attack_image(cat, brightness, shift(10.45), target=2).success
 
+    def test_beyond_the_target_is_undone_too(self, cat):
+        with pytest.warns(UserWarning, match="read as 2 .* read as 1"):
+            attacked = attack_image(cat, brightness, shift(110.55), target=1)  # 200.55 is a 1, and 201 a 2
+        assert attacked.success
+        assert not attacked.survives_8bit
+
 
 class TestErrors:
     @pytest.mark.parametrize(

@@ -111,9 +111,10 @@ class TestSurvives:
         result = AttackResult(x, x, np.array([0]), np.array([False]), np.array([1]))
         assert survives_8bit(lambda x: thresholds(x + 0.4 / 255), result, y=1).tolist() == [False]
 
-    def test_float32_and_other_bounds(self):
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_dtypes_and_other_bounds(self, dtype):
         result = self.result(lambda label: label != 0)
-        moved = AttackResult(*(np.float32(2 * a - 1) for a in (result.x, result.x_adv)), result.label, result.success, result.steps)
+        moved = AttackResult(*((2 * a - 1).astype(dtype) for a in (result.x, result.x_adv)), result.label, result.success, result.steps)
         seen = []
 
         def model(x):
@@ -121,7 +122,7 @@ class TestSurvives:
             return thresholds((x + 1) / 2)
 
         assert survives_8bit(model, moved, y=0, bounds=(-1, 1)).tolist() == [label != 0 for label in self.STORED]
-        assert seen == [np.float32]
+        assert seen == [dtype]
 
     def test_every_module(self, xp):
         x = np.random.default_rng(0).random((40, 5)).astype(np.float32)
