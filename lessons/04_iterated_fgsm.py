@@ -8,7 +8,7 @@
 # the ball, and keeping the best that was seen.
 #
 # What makes adversarial examples worth the trouble (D1): they are *imperceptible*; they can be *targeted*, so that the
-# attacker picks the answer; they *transfer* to models that were never touched (lesson 10); and nobody has a *theory*
+# attacker picks the answer; they *transfer* to models that were never touched (lesson 9); and nobody has a *theory*
 # that explains them all, though lesson 1's linearity explains a good deal. The first two are this lesson's.
 
 # %%

@@ -251,11 +251,12 @@ for norm, r in found.items():
 
 # %%
 name = {"l2": "L2", "linf": "L∞"}
+seen = {"l2": "DeepFool's lie clearly further left than FGSM's", "linf": "DeepFool's and FGSM's overlap, DeepFool's end further left"}
 for norm, r in found.items():
     sizes = {"DeepFool": getattr(r, norm), "FGSM, each image's ε": best[norm][xp.isfinite(best[norm])]}
     medians = ", ".join(f"{np.median(to_numpy(v)):.2f} ({key.split(',')[0]})" for key, v in sizes.items())
     figure = plotting.histogram(sizes, xlabel=f"{name[norm]} size of the change that fools the model", title=f"Medians: {medians}")
-    save(figure, f"sizes_{norm}", alt=f"Histograms of {name[norm]} sizes: DeepFool's lie further left than those of FGSM")
+    save(figure, f"sizes_{norm}", alt=f"Histograms of {name[norm]} sizes: {seen[norm]}")
 half = perturbation_summary(found["l2"]).l2.quantiles
 print(f"all are fooled, half of them by an L2 change of {half[0.25]:.2f} to {half[0.75]:.2f}")
 assert all(r.success.all() for r in found.values())
