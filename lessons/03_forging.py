@@ -57,10 +57,11 @@ assert after > before
 # %% [markdown]
 # ## Where the recipe gets stuck
 #
-# Not all arrive, and from clear images of another digit it is worse. Look at $L$ as a function of the logits: $\partial
-# L / \partial z_j = p_j (p_j - y_j - \sum_k p_k (p_k - y_k))$. Where the model is sure of a wrong class the sum is
-# about 1, so the slope is $-2 p_{target}$ for the target, and $-p_j$ for any other class that is not the sure one. Both
-# vanish: a plain. And if the runner-up is more than twice as likely as the target, descent raises *the runner-up*.
+# Not all arrive; on MNIST, where the network is surer of itself, few do. Look at $L$ as a function of the logits:
+# $\partial L / \partial z_j = p_j (p_j - y_j - \sum_k p_k (p_k - y_k))$. Where the model is sure of a wrong class the
+# sum is about 1, so the slope is $-2 p_{target}$ for the target, and $-p_j$ for any other class that is not the sure
+# one. Both vanish: a plain. And if the runner-up is more than twice as likely as the target, descent raises *the
+# runner-up*.
 
 # %%
 logits = np.array([[9.0, 4.0, 0.0]])  # sure of class 0; class 1 is the runner-up; the target is 2
