@@ -68,7 +68,7 @@ def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequentia
     if check_count("centers", centers) >= len(flat):
         raise ValueError(f"centers must be fewer than the images, {len(flat)}, got {centers}")
     order = rng.permutation(len(flat))
-    center, others = flat[order[:centers]], flat[order[centers:]]
+    center, others = flat[order[:centers]], flat[order[centers:][:1000]]  # 1000: enough for a median
     width = float(np.median(squared_distances(others, center).min(axis=1)))  # squared
     if not width > 0:
         raise ValueError("x must hold images that differ, got copies of the same few")
