@@ -116,7 +116,7 @@ for name, rates in detected.items():
     print(f"{name:22}", *(f"{rate:5.0%}" for rate in rates), f"  {float(detectors[name](x).mean()):.1%}")
 lines = {name: (np.array(sizes), rates) for name, rates in detected.items()}
 figure = plotting.curves(lines, xlabel="ε of FGSM", ylabel="successes detected", percent=True, title="Four guards, 5 % false alarms each")
-save(figure, "guards", alt="Share of attacks detected against ε: that of the autoencoder rises, those of the second opinions fall in the end")
+save(figure, "guards", alt="Share of attacks detected against ε: that of the autoencoder rises, those of second opinions fall in the end")
 
 # %% [markdown]
 # An autoencoder sees large perturbations, a second opinion the small ones. Why does it get *worse* as the attack gets
