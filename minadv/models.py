@@ -5,14 +5,13 @@ Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K);
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from minadv.backend import asarray, like, to_numpy
+from minadv.files import write_whole
 from minadv.layers import AvgPool, Conv2D, Dense, DepthwiseConv2D, Flatten, GlobalAvgPool, Layer, ReLU, Sequential
 
 __all__ = ["LogisticRegression", "cnn", "deep_cnn", "load_weights", "mlp", "save_weights", "separable_cnn"]
@@ -113,17 +112,9 @@ def save_weights(model: Layer, path) -> Path:
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path must end in .npz, got {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{name: to_numpy(value) for name, value in model.parameters.items()})
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    return path
+    content = BytesIO()
+    np.savez(content, **{name: to_numpy(value) for name, value in model.parameters.items()})
+    return write_whole(path, content.getvalue())
 
 
 def load_weights(model: Layer, path) -> Layer:

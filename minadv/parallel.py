@@ -51,8 +51,11 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         raise ValueError(f"all arrays must have the same length, got {[len(a) for a in arrays]}")
     _reuse_memory()
     parts = [tuple(a[i : i + chunk] for a in arrays) for i in range(0, max(count, 1), chunk)]
-    if len(parts) == 1 or _cores() == 1 or getattr(_worker, "busy", False) or array_module(*arrays) is not np:
+    if array_module(*arrays) is not np or getattr(_worker, "busy", False):
         return [f(*part) for part in parts]
+    if len(parts) == 1 or _cores() == 1:
+        with one_blas_thread():
+            return [f(*part) for part in parts]
 
     def work(context, part):
         _worker.busy = True

@@ -309,4 +309,4 @@ class TestDamage:
 
 
 def test_public_names():
-    assert set(models.__all__) == {"LogisticRegression", "cnn", "mlp", "save_weights", "load_weights"}
+    assert set(models.__all__) == {"LogisticRegression", "cnn", "deep_cnn", "mlp", "separable_cnn", "save_weights", "load_weights"}

@@ -1,6 +1,1 @@
-"""The attacks, one file per idea."""
-
-from minadv.attacks.common import AttackResult
-from minadv.attacks.fgsm import fgsm
-
-__all__ = ["AttackResult", "fgsm"]
+"""The attacks, one file per idea; the functions themselves are names of :mod:`minadv`."""
