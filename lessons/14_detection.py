@@ -11,7 +11,7 @@
 import numpy as np
 from lesson import compare, dataset, save, trained_cnn, trained_vae
 
-from minadv import array_module, fgsm, plotting, to_numpy
+from minadv import array_module, asarray, fgsm, plotting, to_numpy
 from minadv.attacks.deepfool import deepfool
 from minadv.attacks.jsma import jsma
 from minadv.attacks.pgd import pgd
@@ -39,7 +39,7 @@ x, y = d.x_test[1:2000:2], d.y_test[1:2000:2]  # and others to judge them on
 # %%
 vaes = {latent: trained_vae(latent) for latent in (2, 8)}
 steps = np.linspace(-2, 2, 10, dtype=np.float32)
-plane = array_module(x).asarray(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(100, 2))
+plane = asarray(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(100, 2))
 figure = plotting.mosaic(vaes[2].decode(plane), title="What two numbers can say: z from −2 to 2 in each direction")
 save(figure, "plane", alt="A 10 x 10 mosaic of blurred digits that change smoothly into one another")
 

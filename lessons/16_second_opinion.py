@@ -11,7 +11,7 @@
 import numpy as np
 from lesson import compare, dataset, on_mnist, save, trained, trained_cnn, trained_mlp, trained_vae
 
-from minadv import Adam, array_module, fgsm, models, ops, plotting
+from minadv import Adam, asarray, fgsm, models, ops, plotting, to_numpy
 from minadv.attacks.pgd import pgd
 from minadv.defenses.detection import Detector, Guarded, reconstruction_score
 from minadv.defenses.second_opinion import RBF, disagreement, rbf_network
@@ -34,8 +34,8 @@ x, y = d.x_test[1:400:2], d.y_test[1:400:2]  # and others to judge them on
 # images to begin with, and one linear layer on top. Centers and widths are trained like all weights.
 
 # %%
-center, points = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[0.0, 0.0], [3.0, 0.0]])
-np.testing.assert_allclose(RBF(center, gamma=0.1)(points), np.exp(-0.1 * np.array([[0, 5**2], [3**2, 4**2]])))
+center, points = asarray([[0.0, 0.0], [3.0, 4.0]]), asarray([[0.0, 0.0], [3.0, 0.0]])
+np.testing.assert_allclose(to_numpy(RBF(center, gamma=0.1)(points)), np.exp(-0.1 * np.array([[0, 5**2], [3**2, 4**2]])))
 
 centers, how = (500, {"epochs": 10, "batch_size": 128}) if on_mnist() else (100, {"epochs": 20, "batch_size": 32})
 rbf = trained("rbf", rbf_network(d.x_train, centers=centers), d.x_train, d.y_train, optimizer=Adam(0.01), **how)
@@ -51,7 +51,7 @@ assert accuracy(rbf, x, y) > 0.9
 # same answer everywhere, and not a sure one.
 
 # %%
-r = array_module(x).asarray(np.random.default_rng(0).uniform(-0.5, 0.5, x.shape).astype(x.dtype))
+r = asarray(np.random.default_rng(0).uniform(-0.5, 0.5, x.shape).astype(x.dtype))
 t = np.array([0, 0.5, 1, 2, 4, 8, 16], x.dtype)
 walk = {name: [float(confidence(f, x + far * r).mean()) for far in t.tolist()] for name, f in both.items()}
 print("t            ", *(f"{far:5g}" for far in t))
