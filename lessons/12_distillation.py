@@ -21,7 +21,7 @@ d = dataset()
 xp = array_module(d.x_train)
 x_train, y_train = d.x_train[:: 5 if on_mnist() else 1], d.y_train[:: 5 if on_mnist() else 1]  # of MNIST every fifth image: minutes
 x, y = d.x_test[:1000], d.y_test[:1000]
-eps = 0.1 if on_mnist() else 0.2
+eps = 0.2
 regular = trained_cnn()
 
 # %% [markdown]
@@ -51,7 +51,7 @@ assert max(rows[0]) > max(rows[1]) > max(rows[2])
 
 def taught(labels, T, seed):
     """A CNN trained at temperature ``T`` on labels, hard or soft."""
-    how = {"batch_size": 64, "epochs": 6 if on_mnist() else 20, "optimizer": Adam(0.001 if on_mnist() else 0.003)}
+    how = {"batch_size": 64, "epochs": 6 if on_mnist() else 20, "optimizer": Adam(0.003)}
     return trained(f"tempered-{T}", cnn(d.x_train.shape[1:], rng=seed), x_train, labels, loss=tempered_cross_entropy(T), **how)
 
 
