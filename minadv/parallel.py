@@ -24,7 +24,7 @@ from minadv.backend import array_module
 
 __all__ = ["chunk_size", "map_chunks", "one_blas_thread", "run_chunks"]
 
-CACHE = 4 * 2**20  # bytes of activations that one chunk may make: about two cores' L2 caches, measured best for document D's CNN
+CACHE = 16 * 2**20  # bytes of activations that one chunk may make; measured: with smaller chunks threads wait for the interpreter lock
 LEAST, MOST = 16, 512  # examples per chunk: below, Python's own time shows; above, nothing is gained
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
 UNKNOWN_MODEL = 32  # bytes of activations per byte of input that a model of unknown make is taken to need
