@@ -52,8 +52,8 @@ def jsma(
         moved, changed = xp.clip(z + theta, *bounds), rows(z != x)
         affordable = changed.sum(axis=1) + (2 if pairs else 1) <= budget
         free = rows(moved != z) & (changed | affordable[:, None])  # neither saturated nor beyond the budget
-        best, S = (best_pair if pairs else best_pixel)(scaled(dF_t), scaled(dF_others), theta, free)
-        go = (logits.argmax(axis=1) != t) & (S > 0)
+        best, S = (best_pair if pairs else best_pixel)(scaled(dF_t), scaled(dF_others), theta, free)  # equation 10, or 8
+        go = (logits.argmax(axis=1) != t) & (S > 0)  # else the argmax of a map of zeros, feature 0, would be changed
         chosen = (best[:, :, None] == xp.arange(free.shape[1])).any(axis=1) & go[:, None]
         return xp.where(chosen.reshape(z.shape), moved, z), go, rows(dF_t).any(axis=1)
 
