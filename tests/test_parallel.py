@@ -210,7 +210,7 @@ class TestChunkSize:
 
     def test_a_gpu_takes_more(self, xp):
         chunk = chunk_size(self.Known(2**16), xp.asarray(self.x))
-        assert chunk == (64 if xp is np else parallel.GPU_CHUNK)
+        assert chunk == (parallel.CACHE // 2**16 if xp is np else parallel.GPU_CHUNK)
 
 
 @pytest.mark.skipif(not blas_threads(), reason="no BLAS whose threads can be seen")
