@@ -76,7 +76,7 @@ save(figure, "leaves", alt="Ten small color images of leaves on various backgrou
 # 8 of 255 shades.
 
 # %%
-x, y = health.x_test[:500], health.y_test[:500]
+x, y = health.x_test[:400], health.y_test[:400]
 clean, eps = accuracy(f, x, y), 0.03
 for e in (0.01, eps):
     attacked, noisy = fgsm(f, x, y=y, eps=e), uniform_noise(x, eps=e)
@@ -229,12 +229,16 @@ figure = plotting.curves(
 )  # fmt: skip
 save(
     figure, "one_or_many",
-    alt="Accuracy against the number of steps: it falls for the model that made the images, and stays level for the other",
+    alt="Accuracy against the number of steps: it falls for the model that made the images, and rises a little for the other",
 )  # fmt: skip
 gain = {name: right[0] - right[-1] for name, right in by_steps.items()}  # how much accuracy nine more steps cost the judge
 white, black = gain["white box: made with f"], gain["black box: made with g"]
 measured = f"accuracy {-white:+.0%} in the white box, {-black:+.0%} in the black box"
 compare("C7", "ten steps instead of one, against f", "stronger in the white box, weaker in the black box", measured)
 assert white > 0.1
-assert black < white - 0.1
-assert gain["black box: made with f"] < gain["white box: made with f"] - 0.1
+assert max(black, gain["black box: made with f"]) < 0.05  # elsewhere the nine steps gain nothing to speak of
+
+# %% [markdown]
+# The lecture is right here, by a few points: ten steps are far stronger on the model that they were made with, and a
+# little weaker on the other one, whichever of the two made them. (At 32x32, where both models are right for 95 %, ten
+# steps with g leave f 8 points better off than one step does.)
