@@ -9,7 +9,7 @@
 
 # %%
 import numpy as np
-from lesson import compare, dataset, save, trained_cnn, trained_vae
+from lesson import compare, dataset, on_mnist, save, trained_cnn, trained_vae
 
 from minadv import array_module, asarray, fgsm, plotting, to_numpy
 from minadv.attacks.deepfool import deepfool
@@ -21,7 +21,8 @@ from minadv.evaluation import accuracy, auc, predict, roc_curve
 d = dataset()
 model = trained_cnn()
 held_out = d.x_test[0::2]  # clean images to set thresholds with
-x, y = d.x_test[1:2000:2], d.y_test[1:2000:2]  # and others to judge them on
+every = 10 if on_mnist() else 2
+x, y = d.x_test[1::every], d.y_test[1::every]  # and others, from all over the test set too, to judge them on
 
 # %% [markdown]
 # ## An autoencoder that draws what it knows
@@ -162,8 +163,8 @@ detected = {
 for guard_name, rates in detected.items():
     print(f"{guard_name} detect", *(f"{name} {rate:.0%}" for name, rate in rates.items()), sep="  ")
 figure = plotting.bars(detected, ylabel="successful attacks detected", percent=True, title="The same thresholds, other attacks")
-bars = ", ".join(f"{name} {rate:.0%}" for name, rate in detected["2 latent numbers"].items())
-save(figure, "attacks", alt=f"Bars: of each attack's successes the guard of two numbers detects: {bars}; that of eight similarly many")
+bars = "; ".join(f"{name}, {', '.join(f'{rate:.0%} of {g}' for g, rate in by.items())}" for name, by in detected.items())
+save(figure, "attacks", alt=f"Bars, the share of successful attacks detected: {bars}")
 assert all(rates["JSMA"] < 0.9 and rates["DeepFool"] < 0.5 for rates in detected.values())
 
 # %% [markdown]
@@ -187,7 +188,7 @@ for latent, result in together.items():
     print(f"  and get past the guard of {latent} numbers: {by_chance:.1%} of them all; attacked together with the guard: {by_design:.1%}")
     assert not bool(guards[latent](result.x_adv)[result.success].any())
     assert by_design > 3 * by_chance
-    assert by_design > 0.8 * float(alone.success.mean())
+    assert by_design > 0.7 * float(alone.success.mean())
 
 both = alone.success & ~unseen[2] & together[2].success
 rows = [some[both][:10], alone.x_adv[both][:10], together[2].x_adv[both][:10]]
@@ -195,19 +196,22 @@ figure = plotting.mosaic(array_module(x).concatenate(rows), rows=3, title="Clean
 save(figure, "let_through", alt="Three rows of ten digits: clean, attacked, and attacked with the guard; the last two about as noisy")
 
 # %% [markdown]
-# The guard that caught nearly everything costs this attacker next to nothing: almost as many images reach their target
-# as without it, at the same $\varepsilon$. It did not have to be overcome. There always were adversarial images below
-# the threshold; nobody had looked for them.
+# The guard that caught nearly everything costs this attacker little: nearly as many images reach their target as
+# without it, at the same $\varepsilon$. It did not have to be overcome. There always were adversarial images below the
+# threshold; nobody had looked for them.
 #
 # SafetyNet's own way of making it hard is to look at *quantized* activations, which have no gradient. But who hides a
 # gradient hides no images. Suppose that all of the guard is a secret: then the attacker trains an autoencoder of their
-# own, not even of the same size, and attacks that.
+# own, not even of the same size, and attacks together with that one. Being good pays: what evades the better guard, of
+# eight numbers, often evades the one of two as well. The reverse goes for the small digits only; on MNIST hardly any
+# image that evades two numbers evades eight.
 
 # %%
+slipped = {}
 for mine, theirs in ((8, 2), (2, 8)):
-    slipped = float((together[mine].success & ~guards[theirs](together[mine].x_adv)).mean())
-    print(f"attacked together with a guard of {mine} numbers, {slipped:.1%} get past an unknown one of {theirs}")
-    assert slipped > 2 * float(unseen[theirs].mean())
+    slipped[theirs] = float((together[mine].success & ~guards[theirs](together[mine].x_adv)).mean())
+    print(f"attacked together with a guard of {mine} numbers, {slipped[theirs]:.1%} get past an unknown one of {theirs}")
+assert slipped[2] > 2 * float(unseen[2].mean())
 
 # %% [markdown]
 # A detector stops those who do not know of it. "99 % detected" says little without the share of false alarms, and
