@@ -165,7 +165,8 @@ for guard_name, rates in detected.items():
 figure = plotting.bars(detected, ylabel="successful attacks detected", percent=True, title="The same thresholds, other attacks")
 bars = "; ".join(f"{name}, {', '.join(f'{rate:.0%} of {g}' for g, rate in by.items())}" for name, by in detected.items())
 save(figure, "attacks", alt=f"Bars, the share of successful attacks detected: {bars}")
-assert all(rates["JSMA"] < 0.9 and rates["DeepFool"] < 0.5 for rates in detected.values())
+assert detected["2 latent numbers"]["JSMA"] < 0.7
+assert detected["2 latent numbers"]["DeepFool"] < 0.4
 
 # %% [markdown]
 # ## An attacker who knows (A6)
