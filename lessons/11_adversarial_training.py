@@ -201,7 +201,7 @@ figure = plotting.curves(
     {f"under {name}": (np.array(percent["clean"]), np.array(percent[name])) for name in ("FGSM", "PGD")},
     xlabel="accuracy on clean images, %", ylabel="accuracy under attack, %", title=f"What λ trades, ε = {eps}",
 )  # fmt: skip
-for weight, *point in zip(lambdas, percent["clean"], percent["FGSM"], strict=True):
+for weight, *point in zip(lambdas, percent["clean"], percent["PGD"], strict=True):
     figure.axes[0].annotate(f"λ = {weight}", point, xytext=(-6, -8), textcoords="offset points", ha="right", fontsize=8)
 figure.axes[0].margins(x=0.15)
 save(figure, "trade", alt="Accuracy under attack against clean accuracy: with λ the first rises steeply and the second falls a little")
