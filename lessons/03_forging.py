@@ -13,8 +13,7 @@ from dataclasses import replace
 import numpy as np
 from lesson import compare, dataset, on_mnist, save, trained_mlp
 
-from minadv import array_module, asarray, grad, ops, plotting, to_numpy
-from minadv.attacks.forging import forge
+from minadv import array_module, asarray, forge, grad, ops, plotting, to_numpy
 from minadv.evaluation import accuracy, confidence, predict
 from minadv.losses import cross_entropy
 
