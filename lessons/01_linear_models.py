@@ -27,7 +27,9 @@ from minadv.models import LogisticRegression
 W = np.array([1.0, 3.0, -1.0, 2.0, 2.0, 3.0])
 x = np.array([1.0, -1.0, 2.0, 0.0, 3.0, -2.0])
 
-print(f"W·x = {W @ x:+.1f}, so ŷ = σ({W @ x:+.0f}) = {ops.sigmoid(W @ x):.3f}; 0.27 is σ(-1) = {ops.sigmoid(np.float64(-1)):.2f}")
+print(
+    f"W·x = {W @ x:+.1f}, so ŷ = σ({W @ x:+.0f}) = {ops.sigmoid(W @ x):.3f}; 0.27 is σ(-1) = {ops.sigmoid(np.float64(-1)):.2f}"
+)
 compare("A7", "probability of class 1 before the attack", "0.27", f"{ops.sigmoid(W @ x):.3f}")
 assert W @ x == -4
 assert round(float(ops.sigmoid(W @ x)), 3) == 0.018
@@ -65,7 +67,9 @@ assert (np.sign(gradient) == np.sign(W)).all()
 model = LogisticRegression(W)  # two logits, (0, W·x)
 result = fgsm(model, x[None], y=0, eps=eps, bounds=(-4, 4))
 np.testing.assert_allclose(result.x_adv[0], x_adv)
-print(f"by FGSM: label {int(model(x[None]).argmax())} -> {int(result.label[0])}, largest change {float(result.linf[0]):.3f}")
+print(
+    f"by FGSM: label {int(model(x[None]).argmax())} -> {int(result.label[0])}, largest change {float(result.linf[0]):.3f}"
+)
 
 # %% [markdown]
 # ## Why the sign? (A8)
@@ -78,21 +82,26 @@ print(f"by FGSM: label {int(model(x[None]).argmax())} -> {int(result.label[0])},
 # %%
 rows = {"sign(W)": np.sign(W), "W": W}
 moves = {
-    f"same {norm} size": {name: float(W @ (size * r / np.linalg.norm(r, order))) for name, r in rows.items()}
+    f"same {norm} size": {
+        name: float(W @ (size * r / np.linalg.norm(r, order))) for name, r in rows.items()
+    }
     for norm, order, size in [("L∞", np.inf, eps), ("L2", 2, eps * np.sqrt(6))]
 }
 for ruler, by in moves.items():
-    print(f"{ruler}: the logit moves by {by['sign(W)']:.2f} along sign(W), by {by['W']:.2f} along W")
+    print(
+        f"{ruler}: the logit moves by {by['sign(W)']:.2f} along sign(W), by {by['W']:.2f} along W"
+    )
 assert moves["same L∞ size"]["sign(W)"] > moves["same L∞ size"]["W"]
 assert moves["same L2 size"]["sign(W)"] < moves["same L2 size"]["W"]
 save(
     plotting.bars(
         {name: {ruler: by[name] for ruler, by in moves.items()} for name in rows},
-        ylabel="change of the logit", title="ε·sign(W) against ε·W",
+        ylabel="change of the logit",
+        title="ε·sign(W) against ε·W",
     ),
     "sign_or_w",
     alt="Bars: at the same largest component sign(W) moves the logit further; at the same Euclidean length W does",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## The larger n, the stronger the attack (A9)
@@ -107,25 +116,32 @@ sizes = np.array([10, 30, 100, 300, 1000, 3000])
 attack, noise = [], []
 for n in sizes:
     w = rng.normal(size=n)
-    moved = fgsm(LogisticRegression(w), np.zeros((1, n)), y=0, eps=0.01, bounds=(-1, 1)).x_adv[0] @ w
+    moved = (
+        fgsm(LogisticRegression(w), np.zeros((1, n)), y=0, eps=0.01, bounds=(-1, 1)).x_adv[0] @ w
+    )
     np.testing.assert_allclose(moved, 0.01 * np.abs(w).sum())  # exactly ε‖W‖₁
     attack.append(moved)
     noise.append(np.abs((0.01 * rng.choice([-1, 1], size=(200, n))) @ w).mean())
 print("n             ", *(f"{n:7d}" for n in sizes))
 print("FGSM, ε = 0.01", *(f"{a:7.2f}" for a in attack))
 print("random signs  ", *(f"{a:7.2f}" for a in noise))
-growth = np.polyfit(np.log(sizes), np.log(attack), 1)[0], np.polyfit(np.log(sizes), np.log(noise), 1)[0]
+growth = (
+    np.polyfit(np.log(sizes), np.log(attack), 1)[0],
+    np.polyfit(np.log(sizes), np.log(noise), 1)[0],
+)
 print(f"growth: FGSM like n^{growth[0]:.2f}, noise like n^{growth[1]:.2f}")
 assert 0.9 < growth[0] < 1.1
 assert 0.3 < growth[1] < 0.7
 save(
     plotting.curves(
         {"ε·sign(W): ε‖W‖₁": (sizes, attack), "ε·random signs": (sizes, noise)},
-        xlabel="number of inputs n", ylabel="change of the logit", title="Many tiny changes add up, if their signs agree",
+        xlabel="number of inputs n",
+        ylabel="change of the logit",
+        title="Many tiny changes add up, if their signs agree",
     ),
     "growth",
     alt="The change of the logit against n: a straight line for sign(W), almost flat for random signs",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Networks are close to linear where they work well (A11)
@@ -148,15 +164,21 @@ def score(x):
 m, slope = score(x)[:, 0], np.abs(jacobian(score, x)).reshape(len(x), -1).sum(axis=1)  # ‖∇m‖₁
 epsilons = np.array([0.005, 0.01, 0.02, 0.05, 0.1])
 predicted = [float((m - e * slope).mean()) for e in epsilons]
-measured = [float(score(fgsm(network, x, y=y, eps=e, bounds=(-1, 2)).x_adv).mean()) for e in epsilons]
+measured = [
+    float(score(fgsm(network, x, y=y, eps=e, bounds=(-1, 2)).x_adv).mean()) for e in epsilons
+]
 for e, p, q in zip(epsilons, predicted, measured, strict=True):
     print(f"ε = {e:.3f}: mean margin {m.mean():.2f} -> {p:.2f} if linear, {q:.2f} measured")
-assert abs(measured[1] - predicted[1]) < 0.1 * abs(m.mean() - predicted[1])  # a tenth of the step at ε = 0.01
+assert abs(measured[1] - predicted[1]) < 0.1 * abs(
+    m.mean() - predicted[1]
+)  # a tenth of the step at ε = 0.01
 save(
     plotting.curves(
         {"linear: m - ε‖∇m‖₁": (epsilons, predicted), "the network": (epsilons, measured)},
-        xlabel="ε", ylabel="mean log-odds margin", title="FGSM works because the network is nearly linear",
+        xlabel="ε",
+        ylabel="mean log-odds margin",
+        title="FGSM works because the network is nearly linear",
     ),
     "nearly_linear",
     alt="The mean margin after FGSM against ε: the network follows its own tangent",
-)  # fmt: skip
+)

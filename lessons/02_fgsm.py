@@ -30,8 +30,20 @@ save(figure, "mosaic", alt="A 10 x 10 mosaic of handwritten digits")
 # %%
 small = digits()
 test = small.x_test, small.y_test
-history = fit(mlp((8, 8, 1)), small.x_train, small.y_train, epochs=10, batch_size=8, validation=test, progress=settings.progress)
-save(plotting.history(history, title="Training on the digits"), "training", alt="Loss and accuracy against the epoch: both level off")
+history = fit(
+    mlp((8, 8, 1)),
+    small.x_train,
+    small.y_train,
+    epochs=10,
+    batch_size=8,
+    validation=test,
+    progress=settings.progress,
+)
+save(
+    plotting.history(history, title="Training on the digits"),
+    "training",
+    alt="Loss and accuracy against the epoch: both level off",
+)
 
 model = trained_mlp()
 clean = accuracy(model, d.x_test, d.y_test)
@@ -56,7 +68,9 @@ for ruler, order in (("L∞", np.inf), ("L2", 2)):
     for name, r in (("sign", np.sign(gradient)), ("gradient", gradient)):
         r = step * r / np.linalg.norm(r.reshape(-1), order)
         rises[ruler, name] = float((r * gradient).sum())
-        print(f"the same {ruler} size, along the {name:8}: the loss rises by {rises[ruler, name]:.3g}")
+        print(
+            f"the same {ruler} size, along the {name:8}: the loss rises by {rises[ruler, name]:.3g}"
+        )
 assert rises["L∞", "sign"] > rises["L∞", "gradient"]
 assert rises["L2", "sign"] < rises["L2", "gradient"]
 
@@ -69,12 +83,23 @@ assert rises["L2", "sign"] < rises["L2", "gradient"]
 for eps in (0.05, 0.1) if on_mnist() else (0.1, 0.2):
     attacked = fgsm(model, seven, y=7, eps=eps)
     sure = float(confidence(model, attacked.x_adv)[0])
-    print(f"ε = {eps}: the seven ({float(confidence(model, seven)[0]):.0%}) is read as {int(attacked.label[0])} ({sure:.0%})")
+    print(
+        f"ε = {eps}: the seven ({float(confidence(model, seven)[0]):.0%}) is read as {int(attacked.label[0])} ({sure:.0%})"
+    )
     if on_mnist():
         stated = {0.05: "2 (85 %)", 0.1: "2 (100 %)"}[eps]
-        compare("B5", f"the first test digit, a seven, at ε = {eps}", stated, f"{int(attacked.label[0])} ({sure:.0%})")
+        compare(
+            "B5",
+            f"the first test digit, a seven, at ε = {eps}",
+            stated,
+            f"{int(attacked.label[0])} ({sure:.0%})",
+        )
     figure = plotting.attack_figure(attacked, model, title=f"FGSM, ε = {eps}")
-    save(figure, f"seven_{eps}", alt=f"A seven, ε·sign of the gradient, and their sum, read as {int(attacked.label[0])}")
+    save(
+        figure,
+        f"seven_{eps}",
+        alt=f"A seven, ε·sign of the gradient, and their sum, read as {int(attacked.label[0])}",
+    )
 assert attacked.label[0] != 7
 
 # %% [markdown]
@@ -88,11 +113,19 @@ epsilons = np.linspace(0, 0.3, 13)
 signs = np.random.default_rng(0).choice(np.float32([-1, 1]), size=x.shape)
 measured = {
     "FGSM": accuracy_curve(model, lambda eps: fgsm(model, x, y=y, eps=eps), y, epsilons),
-    "random signs": accuracy_curve(model, lambda eps: np.clip(x + np.float32(eps) * signs, 0, 1), y, epsilons),
+    "random signs": accuracy_curve(
+        model, lambda eps: np.clip(x + np.float32(eps) * signs, 0, 1), y, epsilons
+    ),
 }
-for eps, hit, noise in zip(epsilons, measured["FGSM"].accuracy, measured["random signs"].accuracy, strict=True):
+for eps, hit, noise in zip(
+    epsilons, measured["FGSM"].accuracy, measured["random signs"].accuracy, strict=True
+):
     print(f"ε = {eps:.3f}: accuracy {hit:6.1%} under FGSM, {noise:6.1%} under random signs")
-save(plotting.epsilon_curves(measured), "epsilon", alt="Accuracy falls with ε under FGSM and hardly under random signs")
+save(
+    plotting.epsilon_curves(measured),
+    "epsilon",
+    alt="Accuracy falls with ε under FGSM and hardly under random signs",
+)
 assert measured["FGSM"].accuracy[-1] < 0.2
 assert measured["random signs"].accuracy[-1] > measured["FGSM"].accuracy[-1] + 0.3
 
@@ -106,12 +139,17 @@ assert measured["random signs"].accuracy[-1] > measured["FGSM"].accuracy[-1] + 0
 
 # %%
 is_seven = y == 7
-hidden, faked = fgsm(model, x[is_seven], y=7, eps=0.2).x_adv, fgsm(model, x[~is_seven], target=7, eps=0.2).x_adv
+hidden, faked = (
+    fgsm(model, x[is_seven], y=7, eps=0.2).x_adv,
+    fgsm(model, x[~is_seven], target=7, eps=0.2).x_adv,
+)
 for name, images in (("clean", x), ("attacked", np.concatenate([hidden, faked]))):
     truth = is_seven if name == "clean" else np.arange(len(x)) < is_seven.sum()
     o = outcomes(truth, predict(model, images) == 7)
     counts = f"{o.true_positives:4d} TP {o.false_negatives:4d} FN {o.false_positives:4d} FP {o.true_negatives:4d} TN"
-    print(f"{name:9}: {counts}; missed {o.false_negative_rate:.1%}, false alarms {o.false_positive_rate:.1%}")
+    print(
+        f"{name:9}: {counts}; missed {o.false_negative_rate:.1%}, false alarms {o.false_positive_rate:.1%}"
+    )
 assert o.false_negative_rate > 0.5
 assert o.false_positive_rate > 0.1
 
@@ -126,7 +164,9 @@ own = fgsm(model, x, y=predict(model, x), eps=0.1)
 towards = fgsm(model, x, target=(y + 1) % 10, eps=0.1)
 already = float((predict(model, x) == (y + 1) % 10).mean())
 print(f"ε = 0.1: {float(own.success.mean()):.1%} changed their label")
-print(f"ε = 0.1: {float(towards.success.mean()):.1%} are read as the next digit, as {already:.1%} were before")
+print(
+    f"ε = 0.1: {float(towards.success.mean()):.1%} are read as the next digit, as {already:.1%} were before"
+)
 assert towards.success.mean() > already
 
 # %% [markdown]
@@ -138,7 +178,9 @@ assert towards.success.mean() > already
 
 # %%
 saturated = mlp(d.x_test.shape[1:])
-saturated.parameters = {name: value * (50 if name.startswith("3.") else 1) for name, value in model.parameters.items()}
+saturated.parameters = {
+    name: value * (50 if name.startswith("3.") else 1) for name, value in model.parameters.items()
+}
 right = predict(model, x) == y
 correct, labels = x[right], y[right]
 
@@ -155,8 +197,12 @@ through_softmax = accuracy(saturated, naive, labels)
 unscaled = accuracy(model, fgsm(model, correct, y=labels, eps=0.2).x_adv, labels)
 through_margin = accuracy(saturated, fgsm(saturated, correct, y=labels, eps=0.2).x_adv, labels)
 print("accuracy at ε = 0.2, logits times 50:")
-print(f"  by the loss of softmax outputs {through_softmax:.1%} ({unmoved:.1%} of the images do not change at all)")
-print(f"  by the log-odds margin         {through_margin:.1%} (logits as they were: {unscaled:.1%})")
+print(
+    f"  by the loss of softmax outputs {through_softmax:.1%} ({unmoved:.1%} of the images do not change at all)"
+)
+print(
+    f"  by the log-odds margin         {through_margin:.1%} (logits as they were: {unscaled:.1%})"
+)
 assert unmoved > 0.3
 assert through_margin < through_softmax - 0.3
 
@@ -171,9 +217,13 @@ assert through_margin < through_softmax - 0.3
 # no camera will ever deliver it.
 
 # %%
-unclipped = x + np.float32(0.1) * np.sign(fgsm(model, x, y=y, eps=0.1, bounds=(-1, 2)).perturbation).astype(np.float32)
+unclipped = x + np.float32(0.1) * np.sign(
+    fgsm(model, x, y=y, eps=0.1, bounds=(-1, 2)).perturbation
+).astype(np.float32)
 outside = float(((unclipped < 0) | (unclipped > 1)).mean())
-print(f"ε = 0.1 without clipping: {outside:.1%} of all pixels leave [0, 1], down to {unclipped.min():.2f} and up to {unclipped.max():.2f}")
+print(
+    f"ε = 0.1 without clipping: {outside:.1%} of all pixels leave [0, 1], down to {unclipped.min():.2f} and up to {unclipped.max():.2f}"
+)
 inside = fgsm(model, x, y=y, eps=0.1)
 assert outside > 0.2
 assert inside.x_adv.min() >= 0

@@ -46,7 +46,9 @@ def distance_of_answers(x):
 x = noise
 for _ in range(3):
     x = xp.clip(x - 0.3 * grad(distance_of_answers, x), 0, 1)
-np.testing.assert_allclose(to_numpy(forge(model, noise, target=wanted, lr=0.3, steps=3).x_adv), to_numpy(x), atol=1e-3)
+np.testing.assert_allclose(
+    to_numpy(forge(model, noise, target=wanted, lr=0.3, steps=3).x_adv), to_numpy(x), atol=1e-3
+)
 
 before = float((predict(model, noise) == wanted).mean())
 after = float(forge(model, noise, target=wanted, lr=0.3, steps=200).success.mean())
@@ -88,19 +90,44 @@ arrived = {}
 for name, how in (("squared error", {}), ("cross-entropy", {"loss": cross_entropy})):
     from_noise = forge(model, noise, target=wanted, **how)
     from_digits = forge(model, digits, target=(truth + 1) % 10, **how)
-    arrived[name] = {"from noise": float(from_noise.success.mean()), "from other digits": float(from_digits.success.mean())}
-    if not how:  # where those that failed are: L = 1 in the plain, 3/4 where two wrong classes share
+    arrived[name] = {
+        "from noise": float(from_noise.success.mean()),
+        "from other digits": float(from_digits.success.mean()),
+    }
+    if (
+        not how
+    ):  # where those that failed are: L = 1 in the plain, 3/4 where two wrong classes share
         stuck = from_digits.loss[-1][~from_digits.success]
         flat = int((stuck > 0.95).sum())
-        print(f"of 100 digits {len(stuck)} get stuck: {flat} in the plain (L > 0.95), {len(stuck) - flat} further on, or on a border")
+        print(
+            f"of 100 digits {len(stuck)} get stuck: {flat} in the plain (L > 0.95), {len(stuck) - flat} further on, or on a border"
+        )
 for name, by in arrived.items():
-    print(f"{name}: " + ", ".join(f"{share:.0%} {start}" for start, share in by.items()) + " reach the target")
-measured = f"{after:.0%} from noise, {arrived['squared error']['from other digits']:.0%} from other digits"
+    print(
+        f"{name}: "
+        + ", ".join(f"{share:.0%} {start}" for start, share in by.items())
+        + " reach the target"
+    )
+measured = (
+    f"{after:.0%} from noise, {arrived['squared error']['from other digits']:.0%} from other digits"
+)
 compare("A1", "descent on the squared error makes it the target", "with high probability", measured)
-figure = plotting.bars(arrived, ylabel="images that reach the target", percent=True, title="The loss decides whether descent arrives")
-save(figure, "arrived", alt="Bars: with the squared error a part of the images reaches the target, with the cross-entropy practically all")
+figure = plotting.bars(
+    arrived,
+    ylabel="images that reach the target",
+    percent=True,
+    title="The loss decides whether descent arrives",
+)
+save(
+    figure,
+    "arrived",
+    alt="Bars: with the squared error a part of the images reaches the target, with the cross-entropy practically all",
+)
 assert min(arrived["cross-entropy"].values()) > 0.95
-assert all(arrived["squared error"][start] < arrived["cross-entropy"][start] for start in ("from noise", "from other digits"))
+assert all(
+    arrived["squared error"][start] < arrived["cross-entropy"][start]
+    for start in ("from noise", "from other digits")
+)
 
 # %% [markdown]
 # From here on: the cross-entropy.
@@ -114,17 +141,30 @@ assert all(arrived["squared error"][start] < arrived["cross-entropy"][start] for
 # %%
 for values in (256, 255):
     count = values ** (32 * 32 * 3)
-    exponent = int(count.bit_length() * math.log10(2))  # count lies in [10^exponent, 10^(exponent + 1))
+    exponent = int(
+        count.bit_length() * math.log10(2)
+    )  # count lies in [10^exponent, 10^(exponent + 1))
     assert 10**exponent <= count < 10 ** (exponent + 1)
     print(f"{values}^(32·32·3) = 10^{exponent} and some: a number of {exponent + 1:,} digits")
-compare("A2", "color images of 32x32", "255^3072 ≈ 10^7400", "256^3072 = 10^7398 (255^3072 would be 10^7392)")
+compare(
+    "A2",
+    "color images of 32x32",
+    "255^3072 ≈ 10^7400",
+    "256^3072 = 10^7398 (255^3072 would be 10^7392)",
+)
 
 # %%
 forged = forge(model, noise, target=wanted, loss=cross_entropy, steps=100)
 sure = confidence(model, forged.x_adv)
 title = "Forged from noise: what the network reads, and how sure it is"
-figure = plotting.images(forged.x_adv[:10], labels=forged.label[:10], confidences=sure[:10], title=title)
-save(figure, "from_noise", alt="Ten images of noise; the network reads them as the digits 0 to 9, almost all with more than 90 %")
+figure = plotting.images(
+    forged.x_adv[:10], labels=forged.label[:10], confidences=sure[:10], title=title
+)
+save(
+    figure,
+    "from_noise",
+    alt="Ten images of noise; the network reads them as the digits 0 to 9, almost all with more than 90 %",
+)
 
 
 def nearest(x):
@@ -133,8 +173,13 @@ def nearest(x):
     return xp.sqrt(((x.reshape(len(x), 1, -1) - known) ** 2).sum(axis=2)).min(axis=1)
 
 
-typical, strange = float(xp.median(nearest(d.x_test[:20]))), float(xp.median(nearest(forged.x_adv[:20])))
-print(f"median confidence {float(xp.median(sure)):.1%}; nearest training image at {strange:.2f}, for real test images at {typical:.2f}")
+typical, strange = (
+    float(xp.median(nearest(d.x_test[:20]))),
+    float(xp.median(nearest(forged.x_adv[:20]))),
+)
+print(
+    f"median confidence {float(xp.median(sure)):.1%}; nearest training image at {strange:.2f}, for real test images at {typical:.2f}"
+)
 assert float(xp.median(sure)) > 0.9
 assert strange > 1.5 * typical
 
@@ -157,16 +202,32 @@ weights = [0.0, 0.01, 0.03, 0.1, 1.0, 100.0]
 def towards(reference, start, target, weight):
     """Forge with a step that is stable for every λ."""
     lr = min(0.1, 0.02 / max(weight, 1e-9))
-    return forge(model, start, target=target, reference=reference, weight=weight, loss=cross_entropy, lr=lr, steps=200)
+    return forge(
+        model,
+        start,
+        target=target,
+        reference=reference,
+        weight=weight,
+        loss=cross_entropy,
+        lr=lr,
+        steps=200,
+    )
 
 
 alike = [towards(seven, noise[:1], 3, w) for w in weights]
 found = xp.concatenate([r.x_adv for r in alike])
 figure = plotting.images(
-    found, labels=predict(model, found), confidences=confidence(model, found), columns=6,
+    found,
+    labels=predict(model, found),
+    confidences=confidence(model, found),
+    columns=6,
     title="From noise to a 3 that looks like a seven: λ = " + ", ".join(f"{w:g}" for w in weights),
-)  # fmt: skip
-save(figure, "reference", alt="Six images: noise, then ever more clearly a seven, read as a 3 by the network, the last one as a 7")
+)
+save(
+    figure,
+    "reference",
+    alt="Six images: noise, then ever more clearly a seven, read as a 3 by the network, the last one as a 7",
+)
 print("λ       ", *(f"{w:7g}" for w in weights))
 print("distance", *(f"{float(r.distance[-1, 0]):7.2f}" for r in alike))
 assert alike[0].label[0] == alike[3].label[0] == 3
@@ -185,12 +246,24 @@ for weight in grid:
     r = towards(digits, noise, target, float(weight))
     near.append(float((r.distance[-1] / r.distance[0]).mean()))
     sure.append(float(confidence(model, r.x_adv, target).mean()))
-    print(f"λ = {weight:5.3f}: {near[-1]:3.0%} of the distance left, the target at {sure[-1]:3.0%}; {float(r.success.mean()):4.0%} arrive")
+    print(
+        f"λ = {weight:5.3f}: {near[-1]:3.0%} of the distance left, the target at {sure[-1]:3.0%}; {float(r.success.mean()):4.0%} arrive"
+    )
 figure = plotting.curves(
-    {"distance to x_ref (share of the noise's)": (np.log10(grid), near), "probability of the target": (np.log10(grid), sure)},
-    xlabel="log10 λ", ylabel="mean of 100 images", percent=True, title="What λ trades",
-)  # fmt: skip
-save(figure, "trade", alt="Two falling curves against λ: the distance to the reference falls first, the probability of the target later")
+    {
+        "distance to x_ref (share of the noise's)": (np.log10(grid), near),
+        "probability of the target": (np.log10(grid), sure),
+    },
+    xlabel="log10 λ",
+    ylabel="mean of 100 images",
+    percent=True,
+    title="What λ trades",
+)
+save(
+    figure,
+    "trade",
+    alt="Two falling curves against λ: the distance to the reference falls first, the probability of the target later",
+)
 assert near[0] > 2 * near[-1]
 assert sure[0] > sure[-1] + 0.2
 assert sure[4] > 0.9  # near and sure at once: that is an adversarial example
@@ -209,28 +282,50 @@ assert near[4] < 0.5
 T = 40
 limits = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 free = forge(model, digits, target=target, loss=cross_entropy, steps=T)
-print(f"no clipping: {float(free.success.mean()):.0%} arrive, the largest change is {float(free.linf.max()):.2f}")
+print(
+    f"no clipping: {float(free.success.mean()):.0%} arrive, the largest change is {float(free.linf.max()):.2f}"
+)
 arrive = []
 for limit in limits:
     r = forge(model, digits, target=target, loss=cross_entropy, steps=T, clip=limit / T)
     arrive.append(float(r.success.mean()))
-    print(f"T · clip = {limit:.2f}: {arrive[-1]:4.0%} arrive, the largest change is {float(r.linf.max()):.3f}")
+    print(
+        f"T · clip = {limit:.2f}: {arrive[-1]:4.0%} arrive, the largest change is {float(r.linf.max()):.3f}"
+    )
     assert float(r.linf.max()) <= limit * (1 + 1e-9)
 figure = plotting.curves(
-    {"clipped": (limits, arrive), "not clipped": (limits, [float(free.success.mean())] * len(limits))},
-    xlabel="T · clip, the largest change that is possible", ylabel="images that reach the target", percent=True, title="What a limit costs",
-)  # fmt: skip
-save(figure, "clipping", alt="The share of images that reach the target rises with the limit, from near 0 towards that without a limit")
+    {
+        "clipped": (limits, arrive),
+        "not clipped": (limits, [float(free.success.mean())] * len(limits)),
+    },
+    xlabel="T · clip, the largest change that is possible",
+    ylabel="images that reach the target",
+    percent=True,
+    title="What a limit costs",
+)
+save(
+    figure,
+    "clipping",
+    alt="The share of images that reach the target rises with the limit, from near 0 towards that without a limit",
+)
 assert arrive[0] < arrive[-1]
 
 # %%
 limit = 0.2 if on_mnist() else 0.4
 r = forge(model, digits, target=target, loss=cross_entropy, steps=T, clip=limit / T)
 best = xp.flatnonzero(r.success)[:1]
-twice = replace(r, x=xp.concatenate([digits[best]] * 2), x_adv=xp.concatenate([free.x_adv[best], r.x_adv[best]]))
+twice = replace(
+    r, x=xp.concatenate([digits[best]] * 2), x_adv=xp.concatenate([free.x_adv[best], r.x_adv[best]])
+)
 figure = plotting.attack_figure(twice, model, title=f"Without a limit, and with {limit}")
-save(figure, "clipped", alt="A digit forged twice into the same other one: without a limit by large changes, with one by small ones")
-print(f"largest change: {float(free.linf[best[0]]):.2f} without a limit, {float(r.linf[best[0]]):.2f} with one")
+save(
+    figure,
+    "clipped",
+    alt="A digit forged twice into the same other one: without a limit by large changes, with one by small ones",
+)
+print(
+    f"largest change: {float(free.linf[best[0]]):.2f} without a limit, {float(r.linf[best[0]]):.2f} with one"
+)
 assert float(r.linf[best[0]]) < float(free.linf[best[0]])
 
 # %% [markdown]

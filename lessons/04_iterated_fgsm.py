@@ -37,7 +37,9 @@ xp = array_module(d.x_test)
 
 # %%
 model = trained_cnn()
-sizes = [z.shape[1:] for z in model.activations(d.x_test[:1])][1::2]  # after each ReLU, and the logits
+sizes = [z.shape[1:] for z in model.activations(d.x_test[:1])][
+    1::2
+]  # after each ReLU, and the logits
 print(" -> ".join("x".join(map(str, size)) for size in [d.x_test.shape[1:], *sizes[:3], (10,)]))
 clean = accuracy(model, d.x_test, d.y_test)
 print(f"accuracy on {len(d.x_test):,} test images: {clean:.1%}")
@@ -77,8 +79,13 @@ ways = {
 }
 for name, project in ways.items():
     x_adv = algorithm(twos, project)
-    same, furthest = float((x_adv == attacked.x_adv).mean()), float(abs(x_adv.astype(float) - twos).max())
-    print(f"{name:28}: {same:6.1%} of the pixels as in iterative_fgsm; largest change ε {furthest - eps:+.1e}")
+    same, furthest = (
+        float((x_adv == attacked.x_adv).mean()),
+        float(abs(x_adv.astype(float) - twos).max()),
+    )
+    print(
+        f"{name:28}: {same:6.1%} of the pixels as in iterative_fgsm; largest change ε {furthest - eps:+.1e}"
+    )
 assert (x_adv == attacked.x_adv).all()  # bit for bit
 
 # %% [markdown]
@@ -94,7 +101,10 @@ assert (x_adv == attacked.x_adv).all()  # bit for bit
 # %%
 def share_outside(x, x_adv, eps):
     """How often |x_adv − x| > ε, as rational numbers."""
-    change = (abs(Fraction(float(b)) - Fraction(float(a))) for a, b in zip(x.ravel(), x_adv.ravel(), strict=True))
+    change = (
+        abs(Fraction(float(b)) - Fraction(float(a)))
+        for a, b in zip(x.ravel(), x_adv.ravel(), strict=True)
+    )
     return np.mean([c > Fraction(float(eps)) for c in change])
 
 
@@ -106,8 +116,12 @@ for name, x in (("test images", images), ("evenly drawn", drawn)):
     exact = to_numpy(Ball(x, float(single)).project(naive))
     usual = np.clip(np.clip(naive, x - single, x + single), 0, 1)  # what attack libraries do
     broken[name] = [share_outside(x, z, single) for z in (naive, usual, exact)]
-    print(f"{name}: outside {broken[name][0]:.1%}, after the usual clip {broken[name][1]:.1%}, in minadv's ball {broken[name][2]:.0%}")
-    print(f"{'':{len(name)}}  (of double precision's 0.1: outside {share_outside(x, naive, 0.1):.1%})")
+    print(
+        f"{name}: outside {broken[name][0]:.1%}, after the usual clip {broken[name][1]:.1%}, in minadv's ball {broken[name][2]:.0%}"
+    )
+    print(
+        f"{'':{len(name)}}  (of double precision's 0.1: outside {share_outside(x, naive, 0.1):.1%})"
+    )
 assert 0.4 < broken["evenly drawn"][0] < 0.6
 assert all(shares[2] == 0 for shares in broken.values())
 
@@ -134,9 +148,18 @@ assert to_numpy(result.perturbation)[0].tolist() == [0.25, 0, -0.25]
 
 # %%
 print(f"the labels after {T} steps of {eps / T:.3f}: {to_numpy(attacked.label).tolist()}")
-compare("D4", f"twos read as 6 ({T} steps of {eps / T:.3f})", "10 of 10", f"{int(attacked.success.sum())} of 10")
+compare(
+    "D4",
+    f"twos read as 6 ({T} steps of {eps / T:.3f})",
+    "10 of 10",
+    f"{int(attacked.success.sum())} of 10",
+)
 figure = plotting.attack_figure(attacked, model, title=f"Iterated FGSM, 2 → 6, ε = {eps}")
-save(figure, "twos_to_sixes", alt="Ten twos; what the attack adds, spread over most of the image; and the sums, all read as 6")
+save(
+    figure,
+    "twos_to_sixes",
+    alt="Ten twos; what the attack adds, spread over most of the image; and the sums, all read as 6",
+)
 assert attacked.success.all()
 assert float(attacked.linf.max()) <= eps
 
@@ -169,7 +192,9 @@ while predict(model, z) == y and i < max_iter:
     i += 1
 
 result = pgd(model, image, y=y, eps=eps, alpha=alpha, steps=max_iter, random_start=False)
-print(f"the {int(y[0])} is read as {int(predict(model, z)[0])} after {i} of at most {max_iter} steps")
+print(
+    f"the {int(y[0])} is read as {int(predict(model, z)[0])} after {i} of at most {max_iter} steps"
+)
 assert (z == result.x_adv).all()
 assert (i, True) == (int(result.steps[0]), bool(result.success[0]))
 
@@ -201,7 +226,9 @@ scores = []  # −m, the attacker's score: (steps + 1, N)
 for kept in iterates(ball.project):
     scores.append(to_numpy(-margin(model(kept), y)))
 far, near = (float(abs(z - x).max()) for z in (loose, kept))
-print(f"{steps} steps of {alpha}: a pixel moved by up to {far:.2f} (Tα = {steps * alpha}); with projection by {near:.2f}")
+print(
+    f"{steps} steps of {alpha}: a pixel moved by up to {far:.2f} (Tα = {steps * alpha}); with projection by {near:.2f}"
+)
 assert far > 3 * eps
 
 # %% [markdown]
@@ -211,16 +238,22 @@ assert far > 3 * eps
 
 # %%
 scores = np.array(scores)
-print(f"the last of {steps} steps is not the best for {(scores[-1] < scores.max(axis=0)).mean():.0%} of the images")
+print(
+    f"the last of {steps} steps is not the best for {(scores[-1] < scores.max(axis=0)).mean():.0%} of the images"
+)
 best = []
 for count in (1, 2, 5, 10, 20):
     result = pgd(model, x, y=y, eps=eps, alpha=alpha, steps=count, early_stop=False)
     best.append((to_numpy(result.success), to_numpy(-margin(model(result.x_adv), y))))
-    print(f"{count:2d} steps: {best[-1][0].mean():.1%} fooled, mean log-odds of the attacker {best[-1][1].mean():+.2f}")
+    print(
+        f"{count:2d} steps: {best[-1][0].mean():.1%} fooled, mean log-odds of the attacker {best[-1][1].mean():+.2f}"
+    )
 assert (scores[-1] < scores.max(axis=0)).mean() > 0.1
 for (success, score), (later, higher) in zip(best, best[1:], strict=False):
     assert (later >= success).all()
-    assert (higher >= score - 1e-4)[later == success].all()  # (the batch may be cut differently: rounding)
+    assert (higher >= score - 1e-4)[
+        later == success
+    ].all()  # (the batch may be cut differently: rounding)
 
 # %% [markdown]
 # **The random start.** The original can be a bad place to start from: on a plateau, or at the foot of the wrong hill. A
@@ -235,16 +268,31 @@ attacks = {
     "PGD, 10 steps": lambda eps: pgd(model, x, y=y, eps=eps, steps=10),
     "PGD, 10 steps, 5 starts": lambda eps: pgd(model, x, y=y, eps=eps, steps=10, restarts=5),
 }
-curves = {name: [robust_accuracy(model, x, y, attack(eps)) for eps in epsilons] for name, attack in attacks.items()}
+curves = {
+    name: [robust_accuracy(model, x, y, attack(eps)) for eps in epsilons]
+    for name, attack in attacks.items()
+}
 print(f"{'ε':24}", *(f"{eps:6.2f}" for eps in epsilons))
 for name, shares in curves.items():
     print(f"{name:24}", *(f"{share:6.1%}" for share in shares))
 lines = {name: (epsilons, shares) for name, shares in curves.items()}
-figure = plotting.curves(lines, xlabel="ε", ylabel="robust accuracy", percent=True, title="One step, many steps, many starts")
-save(figure, "robust_accuracy", alt="Robust accuracy falls to 0 as ε grows; FGSM's line is the highest, the others lie together below it")
+figure = plotting.curves(
+    lines,
+    xlabel="ε",
+    ylabel="robust accuracy",
+    percent=True,
+    title="One step, many steps, many starts",
+)
+save(
+    figure,
+    "robust_accuracy",
+    alt="Robust accuracy falls to 0 as ε grows; FGSM's line is the highest, the others lie together below it",
+)
 one, *_, many = curves.values()
 assert sum(many) < sum(one)
-assert all(m <= p for m, p in zip(many, curves["PGD, 10 steps"], strict=True))  # the first start is the same
+assert all(
+    m <= p for m, p in zip(many, curves["PGD, 10 steps"], strict=True)
+)  # the first start is the same
 
 # %% [markdown]
 # How much many steps gain is a property of the model: as long as it is nearly linear within the ball, FGSM's one
@@ -263,5 +311,7 @@ affine = LogisticRegression(w)
 result = pgd(affine, xp.asarray(points), y=1, eps=0.1, early_stop=False)
 m, m_adv = points @ w, to_numpy(margin(affine(result.x_adv), xp.ones(50, dtype=int)))
 gap = m_adv - (m - 0.1 * abs(w).sum())
-print(f"margin - (m - ε‖w‖₁), 50 points: between {gap.min():.1e} and {gap.max():.1e}, of a fall by {0.1 * abs(w).sum():.2f}")
+print(
+    f"margin - (m - ε‖w‖₁), 50 points: between {gap.min():.1e} and {gap.max():.1e}, of a fall by {0.1 * abs(w).sum():.2f}"
+)
 np.testing.assert_allclose(m_adv, m - 0.1 * abs(w).sum(), atol=1e-12)

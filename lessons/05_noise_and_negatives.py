@@ -38,13 +38,26 @@ read = [int(predict(model, noisy)[0]) for noisy in steps]
 sure = [float(confidence(model, noisy, label)[0]) for noisy in steps]
 first = next((i for i, k in enumerate(read) if k != label), None)
 if first is None:
-    print(f"a {label} is still read as {label} under noise of ±1, as large as the whole range of gray")
+    print(
+        f"a {label} is still read as {label} under noise of ±1, as large as the whole range of gray"
+    )
 else:
     print(f"a {label} ({sure[0]:.0%}) is read as {read[first]} from ε = {epsilons[first]:.3f} on")
 shown = [0, 10, 20, 30, 40]
-captions = {"labels": [read[i] for i in shown], "confidences": [float(confidence(model, steps[i])[0]) for i in shown]}
-figure = plotting.images(np.concatenate([to_numpy(steps[i]) for i in shown]), **captions, title="Noise of ε = 0, 0.25, 0.5, 0.75 and 1")
-save(figure, "noise", alt="A digit under growing uniform noise, with the predicted label and its confidence")
+captions = {
+    "labels": [read[i] for i in shown],
+    "confidences": [float(confidence(model, steps[i])[0]) for i in shown],
+}
+figure = plotting.images(
+    np.concatenate([to_numpy(steps[i]) for i in shown]),
+    **captions,
+    title="Noise of ε = 0, 0.25, 0.5, 0.75 and 1",
+)
+save(
+    figure,
+    "noise",
+    alt="A digit under growing uniform noise, with the predicted label and its confidence",
+)
 
 # %% [markdown]
 # One image proves little. Over a thousand, next to FGSM with the *same* $\varepsilon$: noise spends its budget in all
@@ -57,9 +70,15 @@ measured = {
     "uniform noise": accuracy_curve(model, lambda eps: uniform_noise(x, eps=eps, rng=0), y, grid),
     "FGSM": accuracy_curve(model, lambda eps: fgsm(model, x, y=y, eps=eps), y, grid),
 }
-for eps, noise, attack in zip(grid, measured["uniform noise"].accuracy, measured["FGSM"].accuracy, strict=True):
+for eps, noise, attack in zip(
+    grid, measured["uniform noise"].accuracy, measured["FGSM"].accuracy, strict=True
+):
     print(f"ε = {eps:.2f}: accuracy {noise:6.1%} under noise, {attack:6.1%} under FGSM")
-save(plotting.epsilon_curves(measured), "noise_or_fgsm", alt="Accuracy against ε: a slow decline under noise, a collapse under FGSM")
+save(
+    plotting.epsilon_curves(measured),
+    "noise_or_fgsm",
+    alt="Accuracy against ε: a slow decline under noise, a collapse under FGSM",
+)
 curve = measured["uniform noise"]
 assert curve.accuracy[4] > measured["FGSM"].accuracy[4] + 0.3  # ε = 0.2
 assert curve.true_confidence[-1] < curve.true_confidence[0]  # confidence falls on the way
@@ -77,14 +96,20 @@ np.testing.assert_allclose(to_numpy(centered), to_numpy(2 * negatives - 1), atol
 assert (to_numpy(centered) == -to_numpy(2 * x - 1)).all()
 
 clean, turned = accuracy(model, x, y), accuracy(model, negatives, y)
-print(f"accuracy {clean:.1%} on the images, {turned:.1%} on their negatives; mean change {float(abs(negatives - x).mean()):.2f}")
+print(
+    f"accuracy {clean:.1%} on the images, {turned:.1%} on their negatives; mean change {float(abs(negatives - x).mean()):.2f}"
+)
 if on_mnist():
     compare("E3", "accuracy on negatives", "fails", f"{turned:.1%}")
 first_ten = [int(np.flatnonzero(to_numpy(y) == k)[0]) for k in range(10)]
 shown = negatives[np.array(first_ten)]
 captions = {"labels": predict(model, shown), "confidences": confidence(model, shown)}
 figure = plotting.images(shown, **captions, title="Negatives, and what the model reads")
-save(figure, "negatives", alt="The digits 0 to 9 black on white, each with the label that the model gives it, most of them wrong")
+save(
+    figure,
+    "negatives",
+    alt="The digits 0 to 9 black on white, each with the label that the model gives it, most of them wrong",
+)
 assert turned < 0.5 < clean
 
 # %% [markdown]

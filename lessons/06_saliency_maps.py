@@ -55,12 +55,14 @@ assert all(white > black for white, black in zip(*reached.values(), strict=True)
 # Take four pixels, three classes and the affine model $F = xW$, whose Jacobian is $W$ itself. The target is the last.
 
 # %%
-W = np.array([
-    [-2.0, -1.0, 2.0],  # pixel 0 helps the target, hurts both others
-    [0.5, 0.5, 4.0],  # pixel 1 helps the target most, but the others, too
-    [-3.0, -1.0, -1.0],  # pixel 2 hurts all
-    [-2.0, 1.0, 3.0],  # pixel 3 hurts the others, taken together
-])  # fmt: skip
+W = np.array(
+    [
+        [-2.0, -1.0, 2.0],  # pixel 0 helps the target, hurts both others
+        [0.5, 0.5, 4.0],  # pixel 1 helps the target most, but the others, too
+        [-3.0, -1.0, -1.0],  # pixel 2 hurts all
+        [-2.0, 1.0, 3.0],  # pixel 3 hurts the others, taken together
+    ]
+)
 t, by_hand = 2, []
 for i in range(4):
     alpha, beta = W[i, t], sum(W[i, j] for j in range(3) if j != t)
@@ -92,15 +94,23 @@ dF = F[:, None] * (dz - F @ dz)  # (10, pixels)
 np.testing.assert_allclose(to_numpy(dF.sum(axis=0)), 0, atol=1e-12)
 ratio = to_numpy(dF[6] / (F[6] * (1 - F[6])))
 np.testing.assert_allclose(ratio, to_numpy(slope).ravel(), atol=1e-4 * abs(ratio).max())
-in_float32 = to_numpy(jacobian(lambda x: ops.softmax(model(x)), two)).reshape(10, pixels).sum(axis=0)
-print(f"∂F_2 of this two: {float(abs(dF[2]).max()):.1e}, ∂F_6: {float(abs(dF[6]).max()):.1e}, ∇m: {abs(ratio).max():.1f}")
+in_float32 = (
+    to_numpy(jacobian(lambda x: ops.softmax(model(x)), two)).reshape(10, pixels).sum(axis=0)
+)
+print(
+    f"∂F_2 of this two: {float(abs(dF[2]).max()):.1e}, ∂F_6: {float(abs(dF[6]).max()):.1e}, ∇m: {abs(ratio).max():.1f}"
+)
 print(f"the sum over all classes, should be 0: {abs(in_float32).max():.1e} by float32's softmax")
 
 # %%
 S = saliency_map(slope, minus_slope) * (two < 1)  # a white pixel cannot be raised
 print(f"{int((S > 0).sum())} of {pixels} pixels are admissible")
 figure = plotting.heatmap(S[0, :, :, 0], title="Saliency of a two for the target 6: (∂m/∂x)²")
-save(figure, "map", alt="The saliency map of a two for the target 6: a few bright patches where ink helps, and 0 nearly everywhere else")
+save(
+    figure,
+    "map",
+    alt="The saliency map of a two for the target 6: a few bright patches where ink helps, and 0 nearly everywhere else",
+)
 
 # %% [markdown]
 # ## Twos become sixes, pixel by pixel (D5)
@@ -113,10 +123,18 @@ save(figure, "map", alt="The saliency map of a two for the target 6: a few brigh
 budget = 50 if on_mnist() else 16
 ten = twos[:10]
 result = jsma(model, ten, target=6, theta=1.0, gamma=budget / pixels, pairs=False)
-print(f"read as {to_numpy(result.label).tolist()} after changing {to_numpy(result.l0).tolist()} of {pixels} pixels")
-compare("D5", "twos read as 6, single pixels", "high success rate", f"{int(result.success.sum())} of 10")
+print(
+    f"read as {to_numpy(result.label).tolist()} after changing {to_numpy(result.l0).tolist()} of {pixels} pixels"
+)
+compare(
+    "D5", "twos read as 6, single pixels", "high success rate", f"{int(result.success.sum())} of 10"
+)
 figure = plotting.attack_figure(result, model, title="JSMA, 2 → 6")
-save(figure, "twos_to_sixes", alt="Ten twos; the few pixels that are raised, by up to 1; and the sums: twos with white specks, read as 6")
+save(
+    figure,
+    "twos_to_sixes",
+    alt="Ten twos; the few pixels that are raised, by up to 1; and the sums: twos with white specks, read as 6",
+)
 assert int(result.success.sum()) >= 9
 assert int(result.l0.max()) <= budget
 
@@ -129,7 +147,9 @@ assert int(result.l0.max()) <= budget
 # %%
 dF_t, dF_others = np.array([[3.0, -1.0, 0.5]]), np.array([[1.0, -3.0, 2.0]])
 pair, saliency = best_pair(dF_t, dF_others)
-print(f"alone {saliency_map(dF_t, dF_others)[0].tolist()}; the pair {sorted(pair[0].tolist())}: {saliency[0]}")
+print(
+    f"alone {saliency_map(dF_t, dF_others)[0].tolist()}; the pair {sorted(pair[0].tolist())}: {saliency[0]}"
+)
 assert not saliency_map(dF_t, dF_others).any()
 assert sorted(pair[0].tolist()) == [0, 1]
 assert saliency[0] == (3 - 1) * (3 - 1)
@@ -148,15 +168,26 @@ pairs = jsma(model, ten, target=6, theta=1.0, gamma=budget / pixels)
 rows = {
     "JSMA, one pixel per step": (result, result.steps + 1),
     "JSMA, two pixels per step": (pairs, pairs.steps + 1),
-    "iterated FGSM, 10 steps": (few_steps := iterative_fgsm(model, ten, steps=10, **bold), few_steps.steps),
-    "iterated FGSM, 200 steps": (many_steps := iterative_fgsm(model, ten, steps=200, **bold), many_steps.steps),
+    "iterated FGSM, 10 steps": (
+        few_steps := iterative_fgsm(model, ten, steps=10, **bold),
+        few_steps.steps,
+    ),
+    "iterated FGSM, 200 steps": (
+        many_steps := iterative_fgsm(model, ten, steps=200, **bold),
+        many_steps.steps,
+    ),
 }
 print(f"{'medians of ten':26} read as 6   pixels     L2    L∞   gradients")
 for name, (r, gradients) in rows.items():
     l0, l2, linf, cost = (np.median(to_numpy(size)) for size in (r.l0, r.l2, r.linf, gradients))
     print(f"{name:26} {int(r.success.sum()):9d} {l0:8.1f} {l2:6.2f} {linf:5.2f} {cost:11.1f}")
 few, many = (float(np.median(to_numpy(r.l0))) for r in (result, many_steps))
-compare("D5", "pixels changed by JSMA and by FGSM, median", "far fewer than FGSM", f"{few:.0f} and {many:.0f} of {pixels}")
+compare(
+    "D5",
+    "pixels changed by JSMA and by FGSM, median",
+    "far fewer than FGSM",
+    f"{few:.0f} and {many:.0f} of {pixels}",
+)
 assert few < many / 3
 assert float((result.steps + 1).max()) < 10 * budget
 
@@ -177,7 +208,9 @@ def maps(x):
     J = jacobian(model, x).reshape(len(x), 10, pixels)
     alpha, predicted = J[:, 6], J[xp.arange(len(x)), model(x).argmax(axis=1)]
     free = x.reshape(len(x), pixels) < 1
-    return tuple(saliency_map(alpha, beta) * free for beta in (J.sum(axis=1) - alpha, predicted - alpha))
+    return tuple(
+        saliency_map(alpha, beta) * free for beta in (J.sum(axis=1) - alpha, predicted - alpha)
+    )
 
 
 equation, code = maps(twos[:100])
@@ -209,7 +242,9 @@ for which, name in enumerate(("equation", "code")):
     corner = int(((z != ten)[:, 0, 0, 0]).sum())
     changed = float(np.median(to_numpy((z != ten).reshape(10, pixels).sum(axis=1))))
     ends[name] = corner, int((predict(model, z) == 6).sum())
-    print(f"by the {name:8}: {ends[name][1]} of 10 read as 6, {changed:.0f} pixels changed (median), the corner among them in {corner}")
+    print(
+        f"by the {name:8}: {ends[name][1]} of 10 read as 6, {changed:.0f} pixels changed (median), the corner among them in {corner}"
+    )
 assert ends["code"][0] > 5
 
 # %% [markdown]
@@ -226,6 +261,8 @@ gray = xp.full((1, 3), 0.5)
 _, dF_t, dF_others = forward_derivative(against, gray, 1)
 S = saliency_map(dF_t, dF_others)
 stopped = jsma(against, gray, target=1, gamma=1)
-print(f"saliency {to_numpy(S)[0].tolist()}: argmax says pixel {int(S.argmax())}; jsma changes {int(stopped.l0[0])} pixels")
+print(
+    f"saliency {to_numpy(S)[0].tolist()}: argmax says pixel {int(S.argmax())}; jsma changes {int(stopped.l0[0])} pixels"
+)
 assert not S.any()
 assert (int(stopped.l0[0]), int(stopped.steps[0]), bool(stopped.success[0])) == (0, 0, False)

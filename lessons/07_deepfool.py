@@ -67,7 +67,9 @@ distance = abs(f) / np.linalg.norm(w, axis=1)
 feet = x + (abs(f) / (w * w).sum(axis=1))[:, None] * w  # the nearest point of each hyperplane
 l, r = nearest_hyperplane(f[None], w[None])
 for k in others:
-    print(f"class {k}: score {f[k - 1]:+.3f} against class 0's, hyperplane {distance[k - 1]:.3f} away")
+    print(
+        f"class {k}: score {f[k - 1]:+.3f} against class 0's, hyperplane {distance[k - 1]:.3f} away"
+    )
 np.testing.assert_allclose(x + r, feet[l])
 assert others[int(l[0])] == others[distance.argmin()] == 2
 assert others[f.argmax()] == 1
@@ -88,13 +90,35 @@ def class_map(model, x, title):
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     ax = figure.subplots()
     label = model(square.reshape(-1, 2)).argmax(axis=1).reshape(401, 401)
-    ax.contourf(square[..., 0], square[..., 1], label, levels=np.arange(5) - 0.5, colors=plotting.COLORS[:4], alpha=0.2)
+    ax.contourf(
+        square[..., 0],
+        square[..., 1],
+        label,
+        levels=np.arange(5) - 0.5,
+        colors=plotting.COLORS[:4],
+        alpha=0.2,
+    )
     for k in range(4):
         middle = square[label == k].mean(axis=0)
         paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-        ax.text(*middle, f"class {k}", color=plotting.COLORS[k], ha="center", va="center", weight="bold", bbox=paper)
+        ax.text(
+            *middle,
+            f"class {k}",
+            color=plotting.COLORS[k],
+            ha="center",
+            va="center",
+            weight="bold",
+            bbox=paper,
+        )
     ax.plot(*x[0], "ko", markersize=8)
-    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="first pixel", ylabel="second pixel", title=title)
+    ax.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
+        xlabel="first pixel",
+        ylabel="second pixel",
+        title=title,
+    )
     return figure, ax
 
 
@@ -107,11 +131,22 @@ def line(ax, point, normal, **look):
 figure, ax = class_map(straight, x, "The projection onto the nearest hyperplane")
 styles = ["--", "-.", (0, (1, 1))]
 for k, foot, w_k, style in zip(others, feet, w, styles, strict=True):
-    line(ax, foot, w_k, color=plotting.COLORS[k], linestyle=style, label=f"class {k} as likely as 0")
+    line(
+        ax, foot, w_k, color=plotting.COLORS[k], linestyle=style, label=f"class {k} as likely as 0"
+    )
     ax.plot(*np.stack([x[0], foot]).T, color="0.4", linewidth=1)
-ax.annotate("", feet[l[0]], x[0], arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 2, "shrinkA": 0, "shrinkB": 0})
+ax.annotate(
+    "",
+    feet[l[0]],
+    x[0],
+    arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 2, "shrinkA": 0, "shrinkB": 0},
+)
 ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
-save(figure, "plane", alt="Four classes in a square; from a point of class 0 lines lead to three hyperplanes, an arrow along the shortest")
+save(
+    figure,
+    "plane",
+    alt="Four classes in a square; from a point of class 0 lines lead to three hyperplanes, an arrow along the shortest",
+)
 
 # %% [markdown]
 # At the foot of the *nearest* hyperplane no third class can have won: its own hyperplane lies further away. So one step
@@ -128,7 +163,9 @@ def nearest_by_trying(model, x):
 
 result = deepfool(straight, x, overshoot=1e-6)
 tried = np.linalg.norm(nearest_by_trying(straight, x) - x)
-print(f"DeepFool {result.l2[0]:.4f} in {result.steps[0]} step, by the formula {distance.min():.4f}, by trying {tried:.4f}")
+print(
+    f"DeepFool {result.l2[0]:.4f} in {result.steps[0]} step, by the formula {distance.min():.4f}, by trying {tried:.4f}"
+)
 np.testing.assert_allclose(result.l2[0], distance.min(), rtol=1e-5)
 assert distance.min() <= tried < distance.min() + 2 / 400
 assert (result.label[0], result.steps[0]) == (2, 1)
@@ -144,7 +181,9 @@ assert (result.label[0], result.steps[0]) == (2, 1)
 bent = by_distance(np.array([1.0, 0.05, 0.3, 0.1]))
 x = np.array([[0.25, 0.2]])
 result = deepfool(bent, x)
-path = np.concatenate([x, *(deepfool(bent, x, steps=i).x_adv for i in range(1, result.steps[0] + 1))])
+path = np.concatenate(
+    [x, *(deepfool(bent, x, steps=i).x_adv for i in range(1, result.steps[0] + 1))]
+)
 nearest = nearest_by_trying(bent, x)
 
 figure, ax = class_map(bent, x, "Believe, step, and look again")
@@ -152,15 +191,25 @@ for point in path[:-1]:
     z, J = bent(point[None])[0], jacobian(bent, point[None])[0]
     l, r = nearest_hyperplane((z[others] - z[0])[None], (J[others] - J[0])[None])
     line(ax, point + r[0], r[0], color=plotting.COLORS[others[l[0]]], linestyle="--", linewidth=1)
-ax.plot([], [], color="0.4", linestyle="--", label="where the border\nshould be, in its\nclass's color")
+ax.plot(
+    [], [], color="0.4", linestyle="--", label="where the border\nshould be, in its\nclass's color"
+)
 ax.plot(*path.T, "ko-", markersize=4, label="DeepFool's steps")
-ax.plot(*np.stack([x[0], nearest]).T, color="black", linestyle=":", marker="s", label="the shortest way")
+ax.plot(
+    *np.stack([x[0], nearest]).T, color="black", linestyle=":", marker="s", label="the shortest way"
+)
 ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
-save(figure, "bent", alt="Three round islands in class 0; DeepFool's shrinking steps to one, each onto a dashed line; another is nearer")
+save(
+    figure,
+    "bent",
+    alt="Three round islands in class 0; DeepFool's shrinking steps to one, each onto a dashed line; another is nearer",
+)
 
 sizes, tried = np.linalg.norm(path - x, axis=1), np.linalg.norm(nearest - x)
 print("away from the start after each step:", *(f"{size:.3f}" for size in sizes[1:]))
-print(f"class {result.label[0]}, {sizes[-1]:.3f} away; by trying: class {bent(nearest[None]).argmax()}, {tried:.3f} away")
+print(
+    f"class {result.label[0]}, {sizes[-1]:.3f} away; by trying: class {bent(nearest[None]).argmax()}, {tried:.3f} away"
+)
 assert len(path) > 3
 assert sizes[-1] > 1.1 * tried
 
@@ -201,7 +250,9 @@ for n in range(10):
     z, i = algorithm(x[n : n + 1])
     assert i == int(result.steps[n])
     np.testing.assert_allclose(to_numpy(z[0]), to_numpy(result.x_adv[n]), atol=1e-4)
-print(f"ten images, {to_numpy(result.steps).tolist()} steps, sizes {to_numpy(result.l2).round(2).tolist()}: as in minadv")
+print(
+    f"ten images, {to_numpy(result.steps).tolist()} steps, sizes {to_numpy(result.l2).round(2).tolist()}: as in minadv"
+)
 
 # %% [markdown]
 # `deepfool` does it for a whole batch, looks only at the likeliest `candidates`, lets images that are done leave, and
@@ -213,13 +264,20 @@ print(f"ten images, {to_numpy(result.steps).tolist()} steps, sizes {to_numpy(res
 # the classes happen to be numbered would decide where to go.
 
 # %%
-n, k = xp.arange(len(x))[:, None], xp.asarray([[k for k in range(10) if k != label] for label in y.tolist()])  # (N, 9)
+n, k = (
+    xp.arange(len(x))[:, None],
+    xp.asarray([[k for k in range(10) if k != label] for label in y.tolist()]),
+)  # (N, 9)
 z, J = model(x), jacobian(model, x).reshape(len(x), 10, -1)
 f_k, w_k = z[n, k] - z[n, y[:, None]], J[n, k] - J[n, y[:, None]]
 by_scores, _ = nearest_hyperplane(f_k, w_k)
 by_labels, _ = nearest_hyperplane(-abs(k - y[:, None]).astype(f_k.dtype), w_k)
-print(f"labels instead of scores: another class for {float((by_labels != by_scores).mean()):.0%} of the images")
-print(f"the likeliest instead of the nearest: for {float((f_k.argmax(axis=1) != by_scores).mean()):.0%}")
+print(
+    f"labels instead of scores: another class for {float((by_labels != by_scores).mean()):.0%} of the images"
+)
+print(
+    f"the likeliest instead of the nearest: for {float((f_k.argmax(axis=1) != by_scores).mean()):.0%}"
+)
 assert (by_labels != by_scores).mean() > 0.3
 
 # %% [markdown]
@@ -243,19 +301,37 @@ for eps in np.arange(0.002, 0.6, 0.002):
         fixed = fgsm(model, x, y=y, eps=eps)
 
 for norm, r in found.items():
-    own, each, one = (np.median(to_numpy(size)) for size in (getattr(r, norm), best[norm], getattr(fixed, norm)))
-    against = f"{each / own:.1f} times as large with each image's ε, {one / own:.1f} with one ε for all"
+    own, each, one = (
+        np.median(to_numpy(size)) for size in (getattr(r, norm), best[norm], getattr(fixed, norm))
+    )
+    against = (
+        f"{each / own:.1f} times as large with each image's ε, {one / own:.1f} with one ε for all"
+    )
     print(f"median {norm}: DeepFool {own:.3f}, FGSM {each:.3f} and {one:.3f}")
-    compare("E7", f"FGSM's change next to DeepFool's ({norm}, median)", "DeepFool's is minimal", against)
+    compare(
+        "E7", f"FGSM's change next to DeepFool's ({norm}, median)", "DeepFool's is minimal", against
+    )
     assert own < min(1.05 * each, 0.8 * one)
 
 # %%
 name = {"l2": "L2", "linf": "L∞"}
-seen = {"l2": "DeepFool's lie clearly further left than FGSM's", "linf": "DeepFool's and FGSM's overlap, DeepFool's end further left"}
+seen = {
+    "l2": "DeepFool's lie clearly further left than FGSM's",
+    "linf": "DeepFool's and FGSM's overlap, DeepFool's end further left",
+}
 for norm, r in found.items():
-    sizes = {"DeepFool": getattr(r, norm), "FGSM, each image's ε": best[norm][xp.isfinite(best[norm])]}
-    medians = ", ".join(f"{np.median(to_numpy(v)):.2f} ({key.split(',')[0]})" for key, v in sizes.items())
-    figure = plotting.histogram(sizes, xlabel=f"{name[norm]} size of the change that fools the model", title=f"Medians: {medians}")
+    sizes = {
+        "DeepFool": getattr(r, norm),
+        "FGSM, each image's ε": best[norm][xp.isfinite(best[norm])],
+    }
+    medians = ", ".join(
+        f"{np.median(to_numpy(v)):.2f} ({key.split(',')[0]})" for key, v in sizes.items()
+    )
+    figure = plotting.histogram(
+        sizes,
+        xlabel=f"{name[norm]} size of the change that fools the model",
+        title=f"Medians: {medians}",
+    )
     save(figure, f"sizes_{norm}", alt=f"Histograms of {name[norm]} sizes: {seen[norm]}")
 half = perturbation_summary(found["l2"]).l2.quantiles
 print(f"all are fooled, half of them by an L2 change of {half[0.25]:.2f} to {half[0.75]:.2f}")
@@ -273,4 +349,8 @@ sure = np.median(to_numpy(confidence(model, found["l2"].x_adv)))
 print(f"median confidence {np.median(to_numpy(confidence(model, x))):.0%} before, {sure:.0%} after")
 assert sure < 0.6
 figure = plotting.attack_figure(deepfool(model, x[:10]), model, title="DeepFool")
-save(figure, "digits", alt="Ten digits; what DeepFool adds, strong in few places; and the sums, each read as another digit")
+save(
+    figure,
+    "digits",
+    alt="Ten digits; what DeepFool adds, strong in few places; and the sums, each read as another digit",
+)

@@ -36,7 +36,9 @@ def evolve(f, X, *, mutation=0.5, generations, rng):
     """The populations (P, D), from ``X`` on, each a generation after the other."""
     values, populations = f(X), [X]
     for _ in range(generations):
-        p1, p2, p3 = np.array([rng.permutation(np.delete(np.arange(len(X)), c))[:3] for c in range(len(X))]).T  # each (P,)
+        p1, p2, p3 = np.array(
+            [rng.permutation(np.delete(np.arange(len(X)), c))[:3] for c in range(len(X))]
+        ).T  # each (P,)
         V = X[p1] + mutation * (X[p2] - X[p3])
         challengers = f(V)
         better = challengers <= values
@@ -54,7 +56,9 @@ box = np.array([[-5.0, 4.0], [-4.0, 5.0]])
 rng = np.random.default_rng(0)
 populations = evolve(egg_box, rng.uniform(*box.T, size=(40, 2)), generations=60, rng=rng)
 library = differential_evolution(egg_box, box, population=40, generations=61, recombination=1.0)
-print(f"least value after 60 generations: {egg_box(populations[-1]).min():.1e}, by the library {library.value:.1e}")
+print(
+    f"least value after 60 generations: {egg_box(populations[-1]).min():.1e}, by the library {library.value:.1e}"
+)
 assert egg_box(populations[-1]).min() < 1e-3
 assert library.value < 1e-3
 
@@ -64,7 +68,9 @@ landscape = egg_box(np.stack([u.ravel(), v.ravel()], axis=1)).reshape(u.shape)
 figure = Figure(figsize=(11, 3.3), layout="constrained")
 for ax, generation in zip(figure.subplots(1, 4, sharey=True), (0, 10, 20, 50), strict=True):
     drawn = ax.imshow(landscape, extent=box.ravel(), origin="lower", cmap="cividis")
-    ax.scatter(*populations[generation].T, s=22, facecolor="white", edgecolor="black", linewidth=0.8)
+    ax.scatter(
+        *populations[generation].T, s=22, facecolor="white", edgecolor="black", linewidth=0.8
+    )
     ax.set(title=f"generation {generation}", xlim=box[0], ylim=box[1])
 figure.colorbar(drawn, ax=figure.axes, label="f", shrink=0.8)
 alt = "Four maps of the egg box with 40 dots: all over it at first, then in the deeper dents, in the end all in the deepest, at the origin"
@@ -86,11 +92,19 @@ def valley(X):
 found = {}
 for name, f in (("one valley", valley), ("egg box", egg_box)):
     for strategy in ("rand1", "best1"):
-        how = {"population": 20, "generations": 120, "recombination": 1.0, "strategy": strategy, "stop": lambda x, value: value < 1e-4}
+        how = {
+            "population": 20,
+            "generations": 120,
+            "recombination": 1.0,
+            "strategy": strategy,
+            "stop": lambda x, value: value < 1e-4,
+        }
         runs = [differential_evolution(f, box, rng=seed, **how) for seed in range(40)]
         hits = [run.generations for run in runs if run.value < 1e-4]
         found[name, strategy] = len(hits), np.median(hits)
-        print(f"{name:10}, {strategy}: the minimum in {len(hits)} of 40 runs, after {np.median(hits):.0f} generations")
+        print(
+            f"{name:10}, {strategy}: the minimum in {len(hits)} of 40 runs, after {np.median(hits):.0f} generations"
+        )
 assert found["one valley", "best1"][1] < 0.8 * found["one valley", "rand1"][1]  # quicker
 assert found["egg box", "best1"][0] < found["egg box", "rand1"][0] - 5  # and caught more often
 hits = " and ".join(str(found["egg box", strategy][0]) for strategy in ("rand1", "best1"))
@@ -112,10 +126,17 @@ twos = to_numpy(d.x_test)[to_numpy((d.y_test == 2) & (predict(model, d.x_test) =
 odds = to_numpy(margin(logits(model, asarray(twos)), asarray(np.full(len(twos), 2))))
 least_sure = odds.argsort()[: len(twos) // 10 if on_mnist() else None]
 chosen = least_sure[:: len(least_sure) // 10][:10]
-print(f"log-odds of a 2, median of {len(twos):,}: {np.median(odds):.1f}; of the ten:", *(f"{m:.1f}" for m in odds[chosen]))
+print(
+    f"log-odds of a 2, median of {len(twos):,}: {np.median(odds):.1f}; of the ten:",
+    *(f"{m:.1f}" for m in odds[chosen]),
+)
 twos = twos[chosen]
 H, W = twos.shape[1:3]
-pixel_box = [(0, np.nextafter(H, 0)), (0, np.nextafter(W, 0)), (0, 1)]  # rounded down, the last row is H - 1
+pixel_box = [
+    (0, np.nextafter(H, 0)),
+    (0, np.nextafter(W, 0)),
+    (0, 1),
+]  # rounded down, the last row is H - 1
 
 
 def repaint(candidates, image):
@@ -128,7 +149,9 @@ def repaint(candidates, image):
 
 def chance(label, candidates, image):
     """The probability of ``label`` for each candidate, (P,)."""
-    return to_numpy(probabilities(model, asarray(repaint(candidates, image))))[:, label].astype(float)
+    return to_numpy(probabilities(model, asarray(repaint(candidates, image))))[:, label].astype(
+        float
+    )
 
 
 two, search = twos[4], {"population": 100, "generations": 50, "recombination": 1.0}
@@ -148,18 +171,29 @@ assert best.value < clean[2]
 # MNIST.
 
 # %%
-effort = {"population": 400, "generations": 100} if on_mnist() else {"population": 100, "generations": 40}
+effort = (
+    {"population": 400, "generations": 100}
+    if on_mnist()
+    else {"population": 100, "generations": 40}
+)
 attacks = {
-    (pixels, strategy): one_pixel(model, asarray(twos), y=2, pixels=pixels, strategy=strategy, **effort)
-    for pixels in (1, 5) for strategy in ("rand1", "best1")
-}  # fmt: skip
+    (pixels, strategy): one_pixel(
+        model, asarray(twos), y=2, pixels=pixels, strategy=strategy, **effort
+    )
+    for pixels in (1, 5)
+    for strategy in ("rand1", "best1")
+}
 for (pixels, strategy), result in attacks.items():
     labels, asked = " ".join(str(k) for k in result.label), int(to_numpy(result.queries).mean())
-    print(f"{pixels} of {H * W} pixels, {strategy}: {int(result.success.sum()):2d} of 10 misread ({labels}), {asked:,} questions each")
+    print(
+        f"{pixels} of {H * W} pixels, {strategy}: {int(result.success.sum()):2d} of 10 misread ({labels}), {asked:,} questions each"
+    )
 one, five = attacks[1, "rand1"], attacks[5, "best1"]
 misread, ones = int(five.success.sum()), int((five.label == 1).sum())
 compare("D6", "one pixel", "fails", f"{int(one.success.sum())} of 10 twos misread")
-compare("D6", "five pixels", "make a 1 of a 2", f"{misread} of 10 twos misread, {ones} of them as 1")
+compare(
+    "D6", "five pixels", "make a 1 of a 2", f"{misread} of 10 twos misread, {ones} of them as 1"
+)
 assert misread > int(one.success.sum())
 
 # %% [markdown]
@@ -171,11 +205,24 @@ generations = np.arange(effort["generations"] + 1)
 curves = {}
 for (pixels, strategy), result in attacks.items():
     steps = np.where(to_numpy(result.success), to_numpy(result.steps), np.inf)
-    curves[f"{pixels} pixel{'s' * (pixels > 1)}, {strategy}"] = generations, (steps[:, None] <= generations).mean(axis=0)
-figure = plotting.curves(curves, xlabel="generations", ylabel="twos misread", percent=True, title="More pixels, sooner")
-save(figure, "generations", alt="The share of twos misread against generations: with five pixels it rises sooner and higher than with one")
+    curves[f"{pixels} pixel{'s' * (pixels > 1)}, {strategy}"] = (
+        generations,
+        (steps[:, None] <= generations).mean(axis=0),
+    )
+figure = plotting.curves(
+    curves, xlabel="generations", ylabel="twos misread", percent=True, title="More pixels, sooner"
+)
+save(
+    figure,
+    "generations",
+    alt="The share of twos misread against generations: with five pixels it rises sooner and higher than with one",
+)
 figure = plotting.attack_figure(five, model, title="Five pixels")
-save(figure, "five_pixels", alt="Ten twos, the surest at the right, up to five repainted pixels in each, and how they are read")
+save(
+    figure,
+    "five_pixels",
+    alt="Ten twos, the surest at the right, up to five repainted pixels in each, and how they are read",
+)
 
 # %% [markdown]
 # ## Does one pixel fail, or does the search?
@@ -185,17 +232,26 @@ save(figure, "five_pixels", alt="Ten twos, the surest at the right, up to five r
 # values per pixel are enough here), and compare by the log-odds of a 2.
 
 # %%
-everything = np.stack(np.meshgrid(np.arange(H), np.arange(W), np.linspace(0, 1, 17), indexing="ij"), axis=-1).reshape(-1, 3)
+everything = np.stack(
+    np.meshgrid(np.arange(H), np.arange(W), np.linspace(0, 1, 17), indexing="ij"), axis=-1
+).reshape(-1, 3)
 is_2 = asarray(np.full(len(everything), 2))
 ways, values = [], []
 for image in twos:
     answers = logits(model, asarray(repaint(everything, image)))
     ways.append(int((answers.argmax(axis=1) != 2).sum()))
-    values.append(float(everything[int(margin(answers, is_2).argmin()), 2]))  # of the most harmful pixel
+    values.append(
+        float(everything[int(margin(answers, is_2).argmin()), 2])
+    )  # of the most harmful pixel
 found, possible = to_numpy(one.success), np.array(ways) > 0
 print(f"single pixels that fool the network, of {len(everything):,}:", *ways)
 print("found by evolution:", *np.where(found, "yes", "no"))
-compare("D6", "twos that have such a pixel", "none known", f"{possible.sum()} of 10, evolution finds it for {found[possible].sum()}")
+compare(
+    "D6",
+    "twos that have such a pixel",
+    "none known",
+    f"{possible.sum()} of 10, evolution finds it for {found[possible].sum()}",
+)
 assert found[possible].sum() >= possible.sum() - 1
 
 # %% [markdown]
@@ -208,7 +264,9 @@ assert found[possible].sum() >= possible.sum() - 1
 target = int(clean.argsort()[-2])  # the likeliest other label
 as_written = differential_evolution(lambda c: chance(target, c, two), pixel_box * 5, **search).value
 turned = -differential_evolution(lambda c: -chance(target, c, two), pixel_box * 5, **search).value
-print(f"probability of a {target}: {clean[target]:.2g}; by the code as written {as_written:.2g}, with the sign turned {turned:.2g}")
+print(
+    f"probability of a {target}: {clean[target]:.2g}; by the code as written {as_written:.2g}, with the sign turned {turned:.2g}"
+)
 assert 2 * as_written < clean[target] < turned / 2
 
 # %% [markdown]
@@ -230,7 +288,12 @@ assert brightest < twos.max() == 1
 
 # %%
 asked = []
-differential_evolution(lambda c: asked.append(c[:, 0]) or c[:, 2], [(0, H), (0, W), (0, 1)], population=100, generations=10)
+differential_evolution(
+    lambda c: asked.append(c[:, 0]) or c[:, 2],
+    [(0, H), (0, W), (0, 1)],
+    population=100,
+    generations=10,
+)
 beyond = float((np.concatenate(asked) == H).mean())
 print(f"{beyond:.1%} of the candidates ask for row {H}")
 assert beyond > 0.01

@@ -18,7 +18,19 @@
 import numpy as np
 from lesson import compare, on_mnist, save, trained
 
-from minadv import Adam, QueryGradient, asarray, estimate_gradient, fgsm, grad, iterative_fgsm, ops, plotting, to_numpy, uniform_noise
+from minadv import (
+    Adam,
+    QueryGradient,
+    asarray,
+    estimate_gradient,
+    fgsm,
+    grad,
+    iterative_fgsm,
+    ops,
+    plotting,
+    to_numpy,
+    uniform_noise,
+)
 from minadv.data import leaves
 from minadv.evaluation import accuracy, accuracy_curve, confidence, logits, predict, transfer_matrix
 from minadv.layers import Dense, Sequential
@@ -46,20 +58,34 @@ def by_transfer(name, whole, epochs, lr):
     base = trained(f"species-{name}", whole, species.x_train, species.y_train, **how)[:-1]
     features = logits(base, health.x_train)  # (N, D): the base is applied once
     how = {"epochs": 30, "batch_size": 64, "optimizer": Adam(0.01)}
-    head = trained(f"health-{name}", Sequential(Dense(features.shape[1], 2)), features, health.y_train, **how)
+    head = trained(
+        f"health-{name}", Sequential(Dense(features.shape[1], 2)), features, health.y_train, **how
+    )
     return Sequential(*base, *head)
 
 
-f = by_transfer("f", deep_cnn(shape, len(species.classes), filters=(12, 24, 48)), epochs=5, lr=0.004)
+f = by_transfer(
+    "f", deep_cnn(shape, len(species.classes), filters=(12, 24, 48)), epochs=5, lr=0.004
+)
 g = by_transfer("g", separable_cnn(shape, len(species.classes)), epochs=3, lr=0.006)
 for name, model in (("f", f), ("g", g)):
-    weights, right = sum(p.size for p in model.parameters.values()), accuracy(model, health.x_test, health.y_test)
+    weights, right = (
+        sum(p.size for p in model.parameters.values()),
+        accuracy(model, health.x_test, health.y_test),
+    )
     compare("C4", f"accuracy of {name} ({weights:,} weights)", "~95 %", f"{right:.1%}")
     assert right > 0.9
 figure = plotting.images(
-    health.x_test[:10], labels=predict(f, health.x_test[:10]), class_names=health.classes, title="Ten leaves, and what f says",
-)  # fmt: skip
-save(figure, "leaves", alt="Ten small color images of leaves on various backgrounds, each titled Healthy or Unhealthy")
+    health.x_test[:10],
+    labels=predict(f, health.x_test[:10]),
+    class_names=health.classes,
+    title="Ten leaves, and what f says",
+)
+save(
+    figure,
+    "leaves",
+    alt="Ten small color images of leaves on various backgrounds, each titled Healthy or Unhealthy",
+)
 
 # %% [markdown]
 # f is deep: five convolutions. g has far fewer weights, and its convolutions are split into one per channel and one
@@ -78,15 +104,31 @@ clean, eps = accuracy(f, x, y), 0.03
 for e in (0.01, eps):
     attacked, noisy = fgsm(f, x, y=y, eps=e), uniform_noise(x, eps=e)
     measured = accuracy(f, attacked.x_adv, y)
-    print(f"ε = {e}: accuracy {clean:.1%}, with noise {accuracy(f, noisy, y):.1%}, attacked {measured:.1%}")
+    print(
+        f"ε = {e}: accuracy {clean:.1%}, with noise {accuracy(f, noisy, y):.1%}, attacked {measured:.1%}"
+    )
     if e == 0.01:
-        compare("C5", "white box, ε = 0.01, T = 1", "a correct image becomes a wrong one", f"accuracy {clean:.0%} becomes {measured:.0%}")
+        compare(
+            "C5",
+            "white box, ε = 0.01, T = 1",
+            "a correct image becomes a wrong one",
+            f"accuracy {clean:.0%} becomes {measured:.0%}",
+        )
 turned = (predict(f, x) == y) & attacked.success & (y == 0)
-one = int((confidence(f, x) * turned).argmax())  # the surest of those that were right and are wrong now
+one = int(
+    (confidence(f, x) * turned).argmax()
+)  # the surest of those that were right and are wrong now
 figure = plotting.attack_figure(
-    fgsm(f, x[one : one + 1], y=y[one : one + 1], eps=eps), f, class_names=health.classes, title=f"White box: FGSM on f, ε = {eps}"
+    fgsm(f, x[one : one + 1], y=y[one : one + 1], eps=eps),
+    f,
+    class_names=health.classes,
+    title=f"White box: FGSM on f, ε = {eps}",
 )
-save(figure, "white_box", alt="A healthy leaf, a perturbation like colored noise, and their sum: the same leaf, called Unhealthy")
+save(
+    figure,
+    "white_box",
+    alt="A healthy leaf, a perturbation like colored noise, and their sum: the same leaf, called Unhealthy",
+)
 assert measured < clean - 0.3
 assert accuracy(f, noisy, y) > clean - 0.05
 
@@ -103,7 +145,9 @@ assert accuracy(f, noisy, y) > clean - 0.05
 
 # %%
 leaf, label, h = x[one : one + 1], y[one : one + 1], 0.003
-each = np.float32(h) * asarray(np.eye(leaf.size, dtype=np.float32)).reshape(-1, *shape)  # one moved value per image
+each = np.float32(h) * asarray(np.eye(leaf.size, dtype=np.float32)).reshape(
+    -1, *shape
+)  # one moved value per image
 
 
 def answers(images):
@@ -113,9 +157,13 @@ def answers(images):
 by_asking = (answers(leaf + each) - answers(leaf - each)) / (2 * h)
 exact = to_numpy(grad(lambda x: margin(f(x), label).sum(), leaf)).reshape(-1)
 estimate = estimate_gradient(lambda images, labels: margin(f(images), labels), leaf, label, h=h)
-np.testing.assert_allclose(to_numpy(estimate.gradient).reshape(-1), by_asking, atol=1e-3 * abs(exact).max())
+np.testing.assert_allclose(
+    to_numpy(estimate.gradient).reshape(-1), by_asking, atol=1e-3 * abs(exact).max()
+)
 agree = float((np.sign(by_asking) == np.sign(exact)).mean())
-print(f"{estimate.queries:,} questions, 2 for each of {leaf.size} values; {agree:.1%} of the signs are right")
+print(
+    f"{estimate.queries:,} questions, 2 for each of {leaf.size} values; {agree:.1%} of the signs are right"
+)
 assert agree > 0.95
 
 # %% [markdown]
@@ -130,14 +178,27 @@ errors = {}
 for scheme in ("central", "forward"):
     errors[scheme] = []
     for h in steps.tolist():
-        guess = estimate_gradient(lambda images, labels: margin(f(images), labels), leaf, label, h=h, scheme=scheme).gradient
-        errors[scheme].append(np.abs(to_numpy(guess).reshape(-1) - exact).mean() / np.abs(exact).mean())
-    print(f"{scheme:8}", *(f"h = {h:.0e}: {e:6.1%};" for h, e in list(zip(steps, errors[scheme], strict=True))[::2]))
+        guess = estimate_gradient(
+            lambda images, labels: margin(f(images), labels), leaf, label, h=h, scheme=scheme
+        ).gradient
+        errors[scheme].append(
+            np.abs(to_numpy(guess).reshape(-1) - exact).mean() / np.abs(exact).mean()
+        )
+    print(
+        f"{scheme:8}",
+        *(f"h = {h:.0e}: {e:6.1%};" for h, e in list(zip(steps, errors[scheme], strict=True))[::2]),
+    )
 figure = plotting.curves(
     {f"{scheme} differences": (np.log10(steps), np.log10(e)) for scheme, e in errors.items()},
-    xlabel="log10 h", ylabel="log10 of the relative error", title="A gradient from float32 answers",
-)  # fmt: skip
-save(figure, "step_size", alt="Two curves against the step, high at both ends, lowest in between; for small steps central ones are lower")
+    xlabel="log10 h",
+    ylabel="log10 of the relative error",
+    title="A gradient from float32 answers",
+)
+save(
+    figure,
+    "step_size",
+    alt="Two curves against the step, high at both ends, lowest in between; for small steps central ones are lower",
+)
 for error in errors.values():
     assert min(error) < 0.3 * error[0]
     assert min(error) < 0.3 * error[-1]
@@ -152,8 +213,12 @@ ten, labels = x[:10], y[:10]
 asked = QueryGradient(lambda images: ops.softmax(f(images)), probabilities=True)
 by_answers, by_weights = fgsm(asked, ten, y=labels, eps=eps), fgsm(f, ten, y=labels, eps=eps)
 same = float((by_answers.x_adv == by_weights.x_adv).mean())
-print(f"{asked.queries:,} questions about ten leaves; {same:.1%} of the values come out as with the weights")
-print(f"misread: {int(by_answers.success.sum())} of ten by asking, {int(by_weights.success.sum())} by the weights")
+print(
+    f"{asked.queries:,} questions about ten leaves; {same:.1%} of the values come out as with the weights"
+)
+print(
+    f"misread: {int(by_answers.success.sum())} of ten by asking, {int(by_weights.success.sum())} by the weights"
+)
 assert asked.queries == 10 * (2 * leaf.size + 2)  # and two more: before, and for the verdict
 assert same > 0.9
 
@@ -181,9 +246,18 @@ print(" " * 21, *(f"{e:6.2f}" for e in epsilons))
 for name, curve in on_f.items():
     print(f"{name:21}", *(f"{a:6.1%}" for a in curve.accuracy))
 figure = plotting.epsilon_curves(on_f, title="f on leaves that were changed by at most ε")
-save(figure, "transfer", alt="Accuracy of f against ε: lowest for the white box, then for images made with g, highest for noise")
+save(
+    figure,
+    "transfer",
+    alt="Accuracy of f against ε: lowest for the white box, then for images made with g, highest for noise",
+)
 white, black, random, uniform = (curve.accuracy[4] for curve in on_f.values())
-compare("C6", "f's accuracy at ε = 0.05: made with g, noise", "drops more than by noise", f"{black:.0%}, {uniform:.0%}")
+compare(
+    "C6",
+    "f's accuracy at ε = 0.05: made with g, noise",
+    "drops more than by noise",
+    f"{black:.0%}, {uniform:.0%}",
+)
 assert white < black < random - 0.05
 assert black < uniform - 0.1
 
@@ -195,10 +269,18 @@ assert black < uniform - 0.1
 # %%
 matrix = transfer_matrix([f, g], lambda model: fgsm(model, x, y=y, eps=0.05), y)
 figure = plotting.heatmap(
-    matrix, rows=["made with f", "made with g"], columns=["judged by f", "judged by g"], numbers=".0%", limits=(0, 1),
+    matrix,
+    rows=["made with f", "made with g"],
+    columns=["judged by f", "judged by g"],
+    numbers=".0%",
+    limits=(0, 1),
     title="Accuracy after FGSM, ε = 0.05",
-)  # fmt: skip
-save(figure, "transfer_matrix", alt="A 2 x 2 matrix of accuracies: low on the diagonal, where a model judges its own images, higher off it")
+)
+save(
+    figure,
+    "transfer_matrix",
+    alt="A 2 x 2 matrix of accuracies: low on the diagonal, where a model judges its own images, higher off it",
+)
 print(matrix.round(3))
 assert matrix[0, 0] < matrix[1, 0]
 assert matrix[1, 1] < matrix[0, 1]
@@ -219,21 +301,36 @@ for T in Ts:
         by_steps[f"white box: made with {name}"].append(accuracy(source, x_adv, y))
         by_steps[f"black box: made with {name}"].append(accuracy(other, x_adv, y))
 for name, right in by_steps.items():
-    print(f"{name}: accuracy", ", ".join(f"{a:.1%} (T = {T})" for T, a in zip(Ts, right, strict=True)))
+    print(
+        f"{name}: accuracy", ", ".join(f"{a:.1%} (T = {T})" for T, a in zip(Ts, right, strict=True))
+    )
 figure = plotting.curves(
-    {name: (Ts, right) for name, right in by_steps.items()}, xlabel="T, steps of ε / T each", ylabel="accuracy of the judge", percent=True,
+    {name: (Ts, right) for name, right in by_steps.items()},
+    xlabel="T, steps of ε / T each",
+    ylabel="accuracy of the judge",
+    percent=True,
     title="What more steps do to the maker, and to the other",
-)  # fmt: skip
+)
 save(
-    figure, "one_or_many",
+    figure,
+    "one_or_many",
     alt="Accuracy against the number of steps: it falls for the model that made the images, and for the other it does not",
-)  # fmt: skip
-gain = {name: right[0] - right[-1] for name, right in by_steps.items()}  # how much accuracy nine more steps cost the judge
+)
+gain = {
+    name: right[0] - right[-1] for name, right in by_steps.items()
+}  # how much accuracy nine more steps cost the judge
 white, black = gain["white box: made with f"], gain["black box: made with g"]
 measured = f"accuracy {-white:+.0%} in the white box, {-black:+.0%} in the black box"
-compare("C7", "ten steps instead of one, against f", "stronger in the white box, weaker in the black box", measured)
+compare(
+    "C7",
+    "ten steps instead of one, against f",
+    "stronger in the white box, weaker in the black box",
+    measured,
+)
 assert white > 0.1
-assert max(black, gain["black box: made with f"]) < 0.05  # elsewhere the nine steps gain nothing to speak of
+assert (
+    max(black, gain["black box: made with f"]) < 0.05
+)  # elsewhere the nine steps gain nothing to speak of
 
 # %% [markdown]
 # The lecture is right here, by a few points: ten steps are far stronger on the model that they were made with, and on

@@ -55,7 +55,12 @@ z = to_numpy(logits(model, read_image(seven)))[0]
 p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
 print("logits:       ", *(f"{value:6.1f}" for value in z))
 print("probabilities:", *(f"{value:6.1%}" for value in p))
-compare("E8", "confidence in the image as it came", "20.2, a logit", f"{attacked.original.confidence:.1%}, from a logit of {z.max():.1f}")
+compare(
+    "E8",
+    "confidence in the image as it came",
+    "20.2, a logit",
+    f"{attacked.original.confidence:.1%}, from a logit of {z.max():.1f}",
+)
 np.testing.assert_allclose(attacked.original.confidence, p.max(), rtol=1e-4)
 
 # %% [markdown]
@@ -72,8 +77,12 @@ own = predict(model, x)
 right = own == y
 blind, informed = (fgsm(model, x, y=label, eps=0.1) for label in (own, y))
 repaired = int((blind.label[~right] == y[~right]).sum())
-print(f"{int(right.sum()):,} of {len(x):,} images are read right: both attacks are the same for them")
-print(f"{int((~right).sum())} are not, and of these the attack on the model's own prediction repairs {repaired}")
+print(
+    f"{int(right.sum()):,} of {len(x):,} images are read right: both attacks are the same for them"
+)
+print(
+    f"{int((~right).sum())} are not, and of these the attack on the model's own prediction repairs {repaired}"
+)
 assert (blind.x_adv[right] == informed.x_adv[right]).all()
 assert repaired > 0
 
@@ -91,8 +100,14 @@ save(attacked.figure, "three", alt=alt)
 assert attacked.adversarial.name == "three"
 
 others = x[y != 3][:200]
-arrived = {attack.__name__: float(attack(model, others, target=3, eps=0.2).success.mean()) for attack in (fgsm, pgd)}
-print("ε = 0.2, read as a three:", ", ".join(f"{share:.1%} after {name}" for name, share in arrived.items()))
+arrived = {
+    attack.__name__: float(attack(model, others, target=3, eps=0.2).success.mean())
+    for attack in (fgsm, pgd)
+}
+print(
+    "ε = 0.2, read as a three:",
+    ", ".join(f"{share:.1%} after {name}" for name, share in arrived.items()),
+)
 assert arrived["pgd"] > arrived["fgsm"]
 
 # %% [markdown]
@@ -116,8 +131,14 @@ for overshoot in overshoots:
     lost = ", ".join(f"{share[-1]:5.1%} undone {how}" for how, share in undone.items())
     print(f"DeepFool, overshoot {overshoot:4}: {won} of {len(x)} succeed; {lost}")
 lines = {how: (np.array(overshoots), np.array(share)) for how, share in undone.items()}
-figure = plotting.curves(lines, xlabel="overshoot", ylabel="attacks undone", percent=True, title="Stored in 8 bits")
-save(figure, "eight_bits", alt="The share of attacks undone by 8 bits falls with the overshoot, and is higher where values are cut off")
+figure = plotting.curves(
+    lines, xlabel="overshoot", ylabel="attacks undone", percent=True, title="Stored in 8 bits"
+)
+save(
+    figure,
+    "eight_bits",
+    alt="The share of attacks undone by 8 bits falls with the overshoot, and is higher where values are cut off",
+)
 assert undone["rounded"][0] > 0.1
 assert undone["rounded"][-1] < undone["rounded"][0] / 2
 assert all(c >= r for r, c in zip(undone["rounded"], undone["cut off"], strict=True))
@@ -128,7 +149,9 @@ assert all(c >= r for r, c in zip(undone["rounded"], undone["cut off"], strict=T
 
 # %%
 result = deepfool(model, x, y=own)
-i = int(margin(logits(model, from_8bit(to_8bit(result.x_adv))), own).argmax())  # what rounding carries back furthest
+i = int(
+    margin(logits(model, from_8bit(to_8bit(result.x_adv))), own).argmax()
+)  # what rounding carries back furthest
 brink = save_image(x[i : i + 1], files / "brink.png")
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -150,8 +173,12 @@ result = fgsm(model, x, y=own, eps=k / 255)
 steps = to_8bit(result.x_adv).astype(int) - to_8bit(x)
 cut = (255 * result.x_adv).astype("uint8").astype(int)
 kept, won = int(survives_8bit(model, result, y=own).sum()), int(result.success.sum())
-print(f"FGSM, ε = {k}/255: {won} succeed, {kept} of them in 8 bits; no byte moves by more than {int(abs(steps).max())}")
-print(f"cut off instead of rounded, {float((cut != to_8bit(result.x_adv)).mean()):.1%} of the bytes are others")
+print(
+    f"FGSM, ε = {k}/255: {won} succeed, {kept} of them in 8 bits; no byte moves by more than {int(abs(steps).max())}"
+)
+print(
+    f"cut off instead of rounded, {float((cut != to_8bit(result.x_adv)).mean()):.1%} of the bytes are others"
+)
 assert kept == won
 assert int(abs(steps).max()) == k
 
@@ -165,6 +192,19 @@ assert int(abs(steps).max()) == k
 # %%
 weights = save_weights(model, files / "cnn.npz")
 for eps in ("8/255", "80/255"):
-    code = command_line(["attack", str(seven), "--weights", str(weights), "--attack", "pgd", "--eps", eps, "--out", str(files)])
+    code = command_line(
+        [
+            "attack",
+            str(seven),
+            "--weights",
+            str(weights),
+            "--attack",
+            "pgd",
+            "--eps",
+            eps,
+            "--out",
+            str(files),
+        ]
+    )
     print(f"exit code {code}")
 assert code == 0

@@ -23,7 +23,9 @@ d = dataset()
 xp = array_module(d.x_train)
 shape = d.x_train.shape[1:]
 x, y = d.x_test[:1000], d.y_test[:1000]
-eps, l2 = (0.1, 1.0) if on_mnist() else (0.2, 0.6)  # the radius of the ball under the L∞ norm, and under the L2 norm
+eps, l2 = (
+    (0.1, 1.0) if on_mnist() else (0.2, 0.6)
+)  # the radius of the ball under the L∞ norm, and under the L2 norm
 how = {"batch_size": 128, "epochs": 5} if on_mnist() else {"batch_size": 64, "epochs": 16}
 
 
@@ -34,7 +36,9 @@ def fgsm_of(eps, **also):
 
 def pgd_of(eps, steps=5):
     """PGD from the image itself, all steps taken: in training, the worst image is wanted and not the first that fools."""
-    return lambda model, x, y: pgd(model, x, y=y, eps=eps, steps=steps, random_start=False, early_stop=False)
+    return lambda model, x, y: pgd(
+        model, x, y=y, eps=eps, steps=steps, random_start=False, early_stop=False
+    )
 
 
 # %% [markdown]
@@ -51,11 +55,17 @@ def pgd_of(eps, steps=5):
 # %%
 pair = (d.y_train == 3) | (d.y_train == 8)
 threes_eights, is_eight = d.x_train[pair], (d.y_train[pair] == 8).astype(int)
-start = LogisticRegression(0.01 * np.random.default_rng(0).normal(size=int(np.prod(shape))).astype(np.float32))
+start = LogisticRegression(
+    0.01 * np.random.default_rng(0).normal(size=int(np.prod(shape))).astype(np.float32)
+)
 m = margin(start(threes_eights), is_eight)
-by_attack = mixed_loss(start, fgsm_of(eps, bounds=(-1, 2)), weight=1)(start, threes_eights, is_eight)  # wide bounds: no clipping
+by_attack = mixed_loss(start, fgsm_of(eps, bounds=(-1, 2)), weight=1)(
+    start, threes_eights, is_eight
+)  # wide bounds: no clipping
 closed_form = ops.softplus(-m) + ops.softplus(-(m - eps * float(abs(start.weight).sum())))
-print(f"mean loss: {float(by_attack.mean()):.6f} by attacking, {float(closed_form.mean()):.6f} by the closed form")
+print(
+    f"mean loss: {float(by_attack.mean()):.6f} by attacking, {float(closed_form.mean()):.6f} by the closed form"
+)
 assert float(abs(by_attack - closed_form).max()) < 1e-4
 
 # %% [markdown]
@@ -69,20 +79,36 @@ weights, survive = {}, {}
 for name, weight in (("regular", 0), ("robust", 1)):
     linear = LogisticRegression(to_numpy(start.weight).copy())
     loss = mixed_loss(linear, fgsm_of(eps, bounds=(-1, 2)), weight=weight)
-    trained("linear", linear, threes_eights, is_eight, loss=loss, optimizer=Adam(0.03), batch_size=32, epochs=3 if on_mnist() else 20)
+    trained(
+        "linear",
+        linear,
+        threes_eights,
+        is_eight,
+        loss=loss,
+        optimizer=Adam(0.03),
+        batch_size=32,
+        epochs=3 if on_mnist() else 20,
+    )
     weights[name], norm = to_numpy(linear.weight), float(abs(linear.weight).sum())
     survive[name] = float((margin(linear(x_pair), y_pair) > eps * norm).mean())
-    attacked = accuracy(linear, fgsm(linear, x_pair, y=y_pair, eps=eps, bounds=(-1, 2)).x_adv, y_pair)
+    attacked = accuracy(
+        linear, fgsm(linear, x_pair, y=y_pair, eps=eps, bounds=(-1, 2)).x_adv, y_pair
+    )
     clean = accuracy(linear, x_pair, y_pair)
-    print(f"{name:7}: accuracy {clean:.1%}, ‖w‖₁ = {norm:5.1f}, m > ε‖w‖₁ for {survive[name]:.1%}, accuracy under FGSM {attacked:.1%}")
+    print(
+        f"{name:7}: accuracy {clean:.1%}, ‖w‖₁ = {norm:5.1f}, m > ε‖w‖₁ for {survive[name]:.1%}, accuracy under FGSM {attacked:.1%}"
+    )
     assert abs(attacked - survive[name]) < 0.02
 assert abs(weights["robust"]).sum() < abs(weights["regular"]).sum()
 assert survive["robust"] > survive["regular"] + 0.1
 scale = max(float(abs(w).max()) for w in weights.values())
 figure = plotting.images(
-    np.stack([w.reshape(shape) for w in weights.values()]), labels=np.arange(2), class_names=list(weights), bounds=(-scale, scale),
+    np.stack([w.reshape(shape) for w in weights.values()]),
+    labels=np.arange(2),
+    class_names=list(weights),
+    bounds=(-scale, scale),
     title=f"The weights of 3 or 8, from −{scale:.1f} (black) to {scale:.1f}",
-)  # fmt: skip
+)
 save(figure, "linear", alt="Two images of weights: the robust ones are smaller and fewer")
 
 # %% [markdown]
@@ -96,11 +122,22 @@ save(figure, "linear", alt="Two images of weights: the robust ones are smaller a
 original = trained("regular", mlp(shape), d.x_train, d.y_train, **how)
 x_more, y_more = augment(d.x_train, d.y_train, fgsm(original, d.x_train, y=d.y_train, eps=eps))
 once = trained("once", mlp(shape), x_more, y_more, **how)
-old = fgsm(original, x, y=y, eps=eps)  # the original's adversarial examples, of images that nobody was trained on
-print(f"{len(x_more):,} images instead of {len(d.x_train):,}; on the original's adversarial test images (ε = {eps})")
-print(f"  the original is right for {robust_accuracy(original, x, y, old):.1%}, the new network for {robust_accuracy(once, x, y, old):.1%}")
-white_box = {name: robust_accuracy(model, x, y, fgsm(model, x, y=y, eps=eps)) for name, model in (("original", original), ("new", once))}
-print(f"and on their own: the original for {white_box['original']:.1%}, the new network for {white_box['new']:.1%}")
+old = fgsm(
+    original, x, y=y, eps=eps
+)  # the original's adversarial examples, of images that nobody was trained on
+print(
+    f"{len(x_more):,} images instead of {len(d.x_train):,}; on the original's adversarial test images (ε = {eps})"
+)
+print(
+    f"  the original is right for {robust_accuracy(original, x, y, old):.1%}, the new network for {robust_accuracy(once, x, y, old):.1%}"
+)
+white_box = {
+    name: robust_accuracy(model, x, y, fgsm(model, x, y=y, eps=eps))
+    for name, model in (("original", original), ("new", once))
+}
+print(
+    f"and on their own: the original for {white_box['original']:.1%}, the new network for {white_box['new']:.1%}"
+)
 assert robust_accuracy(once, x, y, old) > 0.8
 assert white_box["new"] < white_box["original"] + 0.1
 
@@ -127,7 +164,14 @@ def robust(name, attack, *, weight=1.0, start=None, epochs=how["epochs"]):
     model = mlp(shape)
     if start is not None:
         model.parameters = {name: value.copy() for name, value in start.parameters.items()}
-    return trained(name, model, d.x_train, d.y_train, loss=mixed_loss(model, attack, weight=weight), **{**how, "epochs": epochs})
+    return trained(
+        name,
+        model,
+        d.x_train,
+        d.y_train,
+        loss=mixed_loss(model, attack, weight=weight),
+        **{**how, "epochs": epochs},
+    )
 
 
 networks = {
@@ -135,23 +179,43 @@ networks = {
     "crafted once, on the original": once,
     "FGSM as it trains": robust("fgsm", fgsm_of(eps)),
     "PGD as it trains": robust("pgd", pgd_of(eps)),
-    "regular, then PGD": robust("tuned", pgd_of(eps), start=original, epochs=-(-how["epochs"] // 3)),
+    "regular, then PGD": robust(
+        "tuned", pgd_of(eps), start=original, epochs=-(-how["epochs"] // 3)
+    ),
 }
 
 
 def judged(model):
     """The share that stays right: clean, under the original's examples, and under attacks on this very model."""
     own = fgsm(model, x, y=y, eps=eps), pgd(model, x, y=y, eps=eps, steps=20, restarts=2)
-    shares = {"clean": accuracy(model, x, y), "the original's examples": robust_accuracy(model, x, y, old)}
-    return shares | {"FGSM": robust_accuracy(model, x, y, own[0]), "PGD": robust_accuracy(model, x, y, *own)}
+    shares = {
+        "clean": accuracy(model, x, y),
+        "the original's examples": robust_accuracy(model, x, y, old),
+    }
+    return shares | {
+        "FGSM": robust_accuracy(model, x, y, own[0]),
+        "PGD": robust_accuracy(model, x, y, *own),
+    }
 
 
 shares = {name: judged(model) for name, model in networks.items()}
 for name, share in shares.items():
     print(f"{name:30}", "  ".join(f"{column}: {value:6.1%}" for column, value in share.items()))
-figure = plotting.bars(shares, ylabel="accuracy", percent=True, title=f"Who is robust at ε = {eps}? It depends on who attacks what")
-save(figure, "who", alt="Bars: crafted once leads on the original's examples and is last on its own; as it trains holds on both")
-fooled_once, holds = shares["crafted once, on the original"]["PGD"], shares["PGD as it trains"]["PGD"]
+figure = plotting.bars(
+    shares,
+    ylabel="accuracy",
+    percent=True,
+    title=f"Who is robust at ε = {eps}? It depends on who attacks what",
+)
+save(
+    figure,
+    "who",
+    alt="Bars: crafted once leads on the original's examples and is last on its own; as it trains holds on both",
+)
+fooled_once, holds = (
+    shares["crafted once, on the original"]["PGD"],
+    shares["PGD as it trains"]["PGD"],
+)
 what = f"accuracy under PGD, ε = {eps}, trained on examples of the original, or of itself"
 compare("B7", what, "valid only with the original's", f"{fooled_once:.0%}, {holds:.0%}")
 assert holds > fooled_once + 0.25
@@ -176,10 +240,14 @@ for name in ("regular", "PGD as it trains"):
     model = networks[name]
     others[name] = {
         "PGD, 2ε": robust_accuracy(model, x, y, pgd(model, x, y=y, eps=2 * eps, steps=20)),
-        f"PGD, L2 norm {l2}": robust_accuracy(model, x, y, pgd(model, x, y=y, eps=l2, norm="l2", steps=20)),
+        f"PGD, L2 norm {l2}": robust_accuracy(
+            model, x, y, pgd(model, x, y=y, eps=l2, norm="l2", steps=20)
+        ),
         "negative": robust_accuracy(model, x, y, negative(x)),
     }
-    print(f"{name:17}", "  ".join(f"{column}: {value:6.1%}" for column, value in others[name].items()))
+    print(
+        f"{name:17}", "  ".join(f"{column}: {value:6.1%}" for column, value in others[name].items())
+    )
 assert others["PGD as it trains"]["PGD, 2ε"] < holds - 0.2
 assert others["PGD as it trains"]["negative"] < 0.2
 
@@ -195,16 +263,30 @@ lambdas = [0, 0.1, 1, 10]
 balanced = [original, *(robust("fgsm", fgsm_of(eps), weight=weight) for weight in lambdas[1:])]
 trade = [judged(model) for model in balanced]
 for weight, share in zip(lambdas, trade, strict=True):
-    print(f"λ = {weight:5}:", "  ".join(f"{name}: {share[name]:6.1%}" for name in ("clean", "FGSM", "PGD")))
+    print(
+        f"λ = {weight:5}:",
+        "  ".join(f"{name}: {share[name]:6.1%}" for name in ("clean", "FGSM", "PGD")),
+    )
 percent = {name: [100 * share[name] for share in trade] for name in ("clean", "FGSM", "PGD")}
 figure = plotting.curves(
-    {f"under {name}": (np.array(percent["clean"]), np.array(percent[name])) for name in ("FGSM", "PGD")},
-    xlabel="accuracy on clean images, %", ylabel="accuracy under attack, %", title=f"What λ trades, ε = {eps}",
-)  # fmt: skip
+    {
+        f"under {name}": (np.array(percent["clean"]), np.array(percent[name]))
+        for name in ("FGSM", "PGD")
+    },
+    xlabel="accuracy on clean images, %",
+    ylabel="accuracy under attack, %",
+    title=f"What λ trades, ε = {eps}",
+)
 for weight, *point in zip(lambdas, percent["clean"], percent["PGD"], strict=True):
-    figure.axes[0].annotate(f"λ = {weight}", point, xytext=(-6, -8), textcoords="offset points", ha="right", fontsize=8)
+    figure.axes[0].annotate(
+        f"λ = {weight}", point, xytext=(-6, -8), textcoords="offset points", ha="right", fontsize=8
+    )
 figure.axes[0].margins(x=0.15)
-save(figure, "trade", alt="Accuracy under attack against clean accuracy: with λ the first rises steeply and the second falls a little")
+save(
+    figure,
+    "trade",
+    alt="Accuracy under attack against clean accuracy: with λ the first rises steeply and the second falls a little",
+)
 assert trade[-1]["PGD"] > trade[0]["PGD"] + 0.25
 assert trade[-1]["clean"] < trade[0]["clean"]
 
@@ -246,13 +328,30 @@ for name, values in found.items():
     print(f"{name:30}", *(f"{value:7.1%}" for value in values))
 figure = plotting.curves(
     {name: (counts, values) for name, values in found.items()},
-    xlabel="number of negative images", ylabel="accuracy", percent=True, title="Trained on negatives only",
-)  # fmt: skip
+    xlabel="number of negative images",
+    ylabel="accuracy",
+    percent=True,
+    title="Trained on negatives only",
+)
 figure.axes[0].set_xscale("log")
-save(figure, "negatives", alt="Four curves: with more negatives both CNNs learn them, and the fine-tuned one forgets the regular images")
+save(
+    figure,
+    "negatives",
+    alt="Four curves: with more negatives both CNNs learn them, and the fine-tuned one forgets the regular images",
+)
 last = {name: values[-1] for name, values in found.items()}
-compare("E9", "negatives, from scratch", "close to 100 % with 10^4", f"{last['from scratch: negative images']:.0%} with {counts[-1]:,}")
-compare("E9", "regular images, after fine-tuning on negatives", "drops", f"{before[:5]} to {last['fine-tuned: regular images']:.0%}")
+compare(
+    "E9",
+    "negatives, from scratch",
+    "close to 100 % with 10^4",
+    f"{last['from scratch: negative images']:.0%} with {counts[-1]:,}",
+)
+compare(
+    "E9",
+    "regular images, after fine-tuning on negatives",
+    "drops",
+    f"{before[:5]} to {last['fine-tuned: regular images']:.0%}",
+)
 assert last["fine-tuned: negative images"] > 0.85
 assert last["from scratch: negative images"] > 0.85
 assert last["fine-tuned: regular images"] < accuracy(regular, x, y) - 0.1
@@ -265,7 +364,9 @@ assert last["from scratch: regular images"] < 0.5
 
 # %%
 both = tuned("both", *augment(x_chosen, y_chosen, negative(x_chosen)), start=regular)
-print(f"fine-tuned on both: {accuracy(both, x, y):.1%} on regular images, {accuracy(both, negative(x), y):.1%} on negative ones")
+print(
+    f"fine-tuned on both: {accuracy(both, x, y):.1%} on regular images, {accuracy(both, negative(x), y):.1%} on negative ones"
+)
 assert accuracy(both, x, y) > 0.9
 assert accuracy(both, negative(x), y) > 0.85
 

@@ -19,7 +19,10 @@ from minadv.models import cnn
 
 d = dataset()
 xp = array_module(d.x_train)
-x_train, y_train = d.x_train[:: 5 if on_mnist() else 1], d.y_train[:: 5 if on_mnist() else 1]  # of MNIST every fifth image: minutes
+x_train, y_train = (
+    d.x_train[:: 5 if on_mnist() else 1],
+    d.y_train[:: 5 if on_mnist() else 1],
+)  # of MNIST every fifth image: minutes
 x, y = d.x_test[:1000], d.y_test[:1000]
 eps = 0.2
 regular = trained_cnn()
@@ -52,7 +55,14 @@ assert max(rows[0]) > max(rows[1]) > max(rows[2])
 def taught(labels, T, seed):
     """A CNN trained at temperature ``T`` on labels, hard or soft."""
     how = {"batch_size": 64, "epochs": 6 if on_mnist() else 20, "optimizer": Adam(0.003)}
-    return trained(f"tempered-{T}", cnn(d.x_train.shape[1:], rng=seed), x_train, labels, loss=tempered_cross_entropy(T), **how)
+    return trained(
+        f"tempered-{T}",
+        cnn(d.x_train.shape[1:], rng=seed),
+        x_train,
+        labels,
+        loss=tempered_cross_entropy(T),
+        **how,
+    )
 
 
 def pair(T):
@@ -67,7 +77,9 @@ networks = {"regular": regular, "teacher": teacher, "student": student}
 for name, model in networks.items():
     z = logits(model, x)
     size, m = float(abs(z).mean()), float(xp.median(margin(z, y)))
-    print(f"{name:8}: accuracy {accuracy(model, x, y):.1%}, mean |logit| {size:6.1f}, median margin {m:6.1f}")
+    print(
+        f"{name:8}: accuracy {accuracy(model, x, y):.1%}, mean |logit| {size:6.1f}, median margin {m:6.1f}"
+    )
 assert accuracy(student, x, y) > 0.9
 assert float(abs(logits(student, x)).mean()) > 5 * float(abs(logits(regular, x)).mean())
 
@@ -100,7 +112,9 @@ masked = {}
 for name, model in networks.items():
     zero = float((usual_gradient(model, x, y) == 0).all(axis=(1, 2, 3)).mean())
     masked[name] = robust_accuracy(model, x, y, usual_fgsm(model, x, y, eps))
-    print(f"{name:8}: right under the usual FGSM (ε = {eps}) {masked[name]:6.1%}; gradient exactly zero for {zero:6.1%} of the images")
+    print(
+        f"{name:8}: right under the usual FGSM (ε = {eps}) {masked[name]:6.1%}; gradient exactly zero for {zero:6.1%} of the images"
+    )
 assert masked["student"] > masked["regular"] + 0.3
 
 # %% [markdown]
@@ -130,14 +144,34 @@ def attacks(model):
     }
 
 
-survives = {name: {"clean": accuracy(model, x, y)} | attacks(model) for name, model in (("regular", regular), ("distilled", student))}
+survives = {
+    name: {"clean": accuracy(model, x, y)} | attacks(model)
+    for name, model in (("regular", regular), ("distilled", student))
+}
 for name, row in survives.items():
     print(f"{name:10}", "  ".join(f"{attack}: {share:6.1%}" for attack, share in row.items()))
-figure = plotting.bars(survives, ylabel="accuracy", percent=True, title=f"Distillation at T = {T}: one attack fails, ε = {eps}")
-save(figure, "broken", alt="Bars: distillation stands out under the usual FGSM only; under all other attacks both networks fall")
+figure = plotting.bars(
+    survives,
+    ylabel="accuracy",
+    percent=True,
+    title=f"Distillation at T = {T}: one attack fails, ε = {eps}",
+)
+save(
+    figure,
+    "broken",
+    alt="Bars: distillation stands out under the usual FGSM only; under all other attacks both networks fall",
+)
 distilled = survives["distilled"]
-usual, by_margin = (f"{survives['regular'][attack]:.0%} to {distilled[attack]:.0%}" for attack in ("usual FGSM", "margin"))
-compare("D9", f"accuracy under FGSM, ε = {eps}, by distillation", "higher", f"usual {usual}, by the margin {by_margin}")
+usual, by_margin = (
+    f"{survives['regular'][attack]:.0%} to {distilled[attack]:.0%}"
+    for attack in ("usual FGSM", "margin")
+)
+compare(
+    "D9",
+    f"accuracy under FGSM, ε = {eps}, by distillation",
+    "higher",
+    f"usual {usual}, by the margin {by_margin}",
+)
 for attack in ("z / T", "margin", "transfer", "PGD"):
     assert distilled[attack] < distilled["usual FGSM"] - 0.3, attack
 
@@ -154,7 +188,10 @@ for attack in ("z / T", "margin", "transfer", "PGD"):
 distance = {}
 for name, model in networks.items():
     right = predict(model, x) == y
-    m, slope = margin(logits(model, x[right]), y[right]), grad(lambda x, model=model, k=y[right]: margin(model(x), k).sum(), x[right])
+    m, slope = (
+        margin(logits(model, x[right]), y[right]),
+        grad(lambda x, model=model, k=y[right]: margin(model(x), k).sum(), x[right]),
+    )
     distance[name] = float(xp.median(m / abs(slope).reshape(len(m), -1).sum(axis=1)))
     print(f"{name:8}: half of the labels change within ε = {distance[name]:.3f}, to first order")
 assert distance["student"] < 1.5 * distance["regular"]
@@ -173,17 +210,28 @@ knob = [1, 5, 20, 100]
 students = [pair(T)[1] for T in knob]
 lines = {
     "clean": [accuracy(model, x, y) for model in students],
-    "under the usual FGSM": [robust_accuracy(model, x, y, usual_fgsm(model, x, y, eps)) for model in students],
-    "under FGSM by the margin": [robust_accuracy(model, x, y, fgsm(model, x, y=y, eps=eps)) for model in students],
+    "under the usual FGSM": [
+        robust_accuracy(model, x, y, usual_fgsm(model, x, y, eps)) for model in students
+    ],
+    "under FGSM by the margin": [
+        robust_accuracy(model, x, y, fgsm(model, x, y=y, eps=eps)) for model in students
+    ],
 }
 for i, T in enumerate(knob):
     print(f"T = {T:3}:", "  ".join(f"{name}: {values[i]:6.1%}" for name, values in lines.items()))
 figure = plotting.curves(
     {name: (knob, values) for name, values in lines.items()},
-    xlabel="temperature T", ylabel="accuracy", percent=True, title=f"The temperature masks, ε = {eps}",
-)  # fmt: skip
+    xlabel="temperature T",
+    ylabel="accuracy",
+    percent=True,
+    title=f"The temperature masks, ε = {eps}",
+)
 figure.axes[0].set_xscale("log")
-save(figure, "temperature", alt="With T the accuracy under the usual FGSM climbs up to the clean one; by the margin it stays low")
+save(
+    figure,
+    "temperature",
+    alt="With T the accuracy under the usual FGSM climbs up to the clean one; by the margin it stays low",
+)
 assert lines["under the usual FGSM"][-1] > lines["under the usual FGSM"][0] + 0.4
 assert max(lines["under FGSM by the margin"]) < 0.3
 
@@ -193,7 +241,9 @@ assert max(lines["under FGSM by the margin"]) < 0.3
 
 # %%
 loud = robust_accuracy(regular, x, y, usual_fgsm(lambda x: 20 * regular(x), x, y, eps))
-print(f"regular network, logits times 20: {loud:.1%} under the usual FGSM instead of {survives['regular']['usual FGSM']:.1%}")
+print(
+    f"regular network, logits times 20: {loud:.1%} under the usual FGSM instead of {survives['regular']['usual FGSM']:.1%}"
+)
 assert loud > survives["regular"]["usual FGSM"] + 0.3
 
 # %% [markdown]

@@ -35,13 +35,19 @@ regular = trained_cnn()
 
 # %%
 n, new = 8, 7
-place = np.clip((np.arange(new) + 0.5) * n / new - 0.5, 0, n - 1)  # counted from the first old center
+place = np.clip(
+    (np.arange(new) + 0.5) * n / new - 0.5, 0, n - 1
+)  # counted from the first old center
 A = np.maximum(0, 1 - abs(place[:, None] - np.arange(n)))  # 1 at a center, falling to 0 at the next
 print(np.round(A, 2))
 image = np.random.default_rng(0).uniform(size=(1, n, n, 1))
-np.testing.assert_allclose(resize(image, (new, new))[0, :, :, 0], A @ image[0, :, :, 0] @ A.T, rtol=1e-12)
+np.testing.assert_allclose(
+    resize(image, (new, new))[0, :, :, 0], A @ image[0, :, :, 0] @ A.T, rtol=1e-12
+)
 np.testing.assert_allclose(A.sum(axis=1), 1)
-assert all((resize(image, (n, n), method=method) == image).all() for method in ("nearest", "bilinear"))
+assert all(
+    (resize(image, (n, n), method=method) == image).all() for method in ("nearest", "bilinear")
+)
 
 # %% [markdown]
 # ## What the network gets to see
@@ -52,10 +58,18 @@ assert all((resize(image, (n, n), method=method) == image).all() for method in (
 
 # %%
 leaf = leaves(5, size=48).x_test[:1]
-drawn = RandomResizing(lambda x: x, leaf.shape[1:], draws=7, rng=3).views(leaf)[:, 0]  # (7, 48, 48, 3)
-leaf_and_draws = np.concatenate([to_numpy(leaf), to_numpy(drawn)]).clip(0, 1)  # bilinear rounds, too
+drawn = RandomResizing(lambda x: x, leaf.shape[1:], draws=7, rng=3).views(leaf)[
+    :, 0
+]  # (7, 48, 48, 3)
+leaf_and_draws = np.concatenate([to_numpy(leaf), to_numpy(drawn)]).clip(
+    0, 1
+)  # bilinear rounds, too
 figure = plotting.images(leaf_and_draws, columns=4, title="A leaf, and seven draws of it")
-save(figure, "draws", alt="A leaf, then seven times the same one: a little smaller, at other places on black, some mirrored")
+save(
+    figure,
+    "draws",
+    alt="A leaf, then seven times the same one: a little smaller, at other places on black, some mirrored",
+)
 
 # %% [markdown]
 # A mirrored 2 is no 2, so the digits are not flipped. And 8 pixels leave little choice: 7 wide, in one of four corners.
@@ -71,11 +85,15 @@ def defended(model, *, draws=30, rng=1, **how):
 
 def kinds(defence):
     """How many different draws there are among those made."""
-    return len({(a.tobytes(), b.tobytes()) for a, b in zip(defence.rows, defence.columns, strict=True)})
+    return len(
+        {(a.tobytes(), b.tobytes()) for a, b in zip(defence.rows, defence.columns, strict=True)}
+    )
 
 
 print(f"{kinds(defended(regular, draws=1000))} different draws; clean accuracy of the CNN:")
-print(f"  {accuracy(regular, x, y):.1%} as it is, {accuracy(defended(regular), x, y):.1%} behind the defence")
+print(
+    f"  {accuracy(regular, x, y):.1%} as it is, {accuracy(defended(regular), x, y):.1%} behind the defence"
+)
 
 # %% [markdown]
 # On 8 pixels that is the first bill: this CNN has only seen digits that fill the frame, and an eighth of it is missing.
@@ -86,7 +104,13 @@ print(f"  {accuracy(regular, x, y):.1%} as it is, {accuracy(defended(regular), x
 few = 5 if on_mnist() else 1  # of MNIST every fifth image: minutes
 x_train, y_train = d.x_train[::few], d.y_train[::few]
 views = defended(regular, draws=4 if on_mnist() else 8, rng=7).views(x_train)
-model = trained("resized", cnn(shape), *augment(x_train, y_train, *views), batch_size=64, epochs=3 if on_mnist() else 6)
+model = trained(
+    "resized",
+    cnn(shape),
+    *augment(x_train, y_train, *views),
+    batch_size=64,
+    epochs=3 if on_mnist() else 6,
+)
 defence = defended(model)
 clean = accuracy(defence, x, y)
 print(f"trained on draws: {accuracy(model, x, y):.1%} as it is, {clean:.1%} behind the defence")
@@ -99,15 +123,28 @@ assert clean > 0.93
 
 # %%
 epsilons = [0.1, 0.15, 0.2, 0.25] if on_mnist() else [0.05, 0.1, 0.15, 0.2]
-lines = {"no defence: PGD": [], "unaware: FGSM": [], "unaware: PGD": [], "aware: FGSM": [], "aware: PGD": []}
+lines = {
+    "no defence: PGD": [],
+    "unaware: FGSM": [],
+    "unaware: PGD": [],
+    "aware: FGSM": [],
+    "aware: PGD": [],
+}
 for eps in epsilons:
-    by_fgsm, by_pgd = fgsm(model, x, y=y, eps=eps), pgd(model, x, y=y, eps=eps, steps=10, early_stop=False)
+    by_fgsm, by_pgd = (
+        fgsm(model, x, y=y, eps=eps),
+        pgd(model, x, y=y, eps=eps, steps=10, early_stop=False),
+    )
     lines["no defence: PGD"].append(robust_accuracy(model, x, y, by_pgd))
     lines["unaware: FGSM"].append(robust_accuracy(defence, x, y, by_fgsm))
     lines["unaware: PGD"].append(robust_accuracy(defence, x, y, by_pgd))
     bare, behind = lines["no defence: PGD"][-1], lines["unaware: PGD"][-1]
-    print(f"ε = {eps}: under PGD the network is right for {bare:.1%}, behind the defence for {behind:.1%}")
-assert max(b - a for a, b in zip(lines["no defence: PGD"], lines["unaware: PGD"], strict=True)) > 0.1
+    print(
+        f"ε = {eps}: under PGD the network is right for {bare:.1%}, behind the defence for {behind:.1%}"
+    )
+assert (
+    max(b - a for a, b in zip(lines["no defence: PGD"], lines["unaware: PGD"], strict=True)) > 0.1
+)
 
 # %% [markdown]
 # ## An attacker who knows
@@ -132,14 +169,25 @@ print("ε              ", *(f"{eps:6}" for eps in epsilons))
 for name, values in lines.items():
     print(f"{name:15}", *(f"{value:6.1%}" for value in values))
 figure = plotting.curves(
-    {"clean": (epsilons, [clean] * len(epsilons))} | {name: (epsilons, values) for name, values in lines.items()},
-    xlabel="ε", ylabel="accuracy", percent=True, title="Random resizing: the attacker's knowledge decides",
-)  # fmt: skip
-save(figure, "knowledge", alt="Accuracy against ε: the defence helps against unaware attackers; against aware ones most of that is gone")
+    {"clean": (epsilons, [clean] * len(epsilons))}
+    | {name: (epsilons, values) for name, values in lines.items()},
+    xlabel="ε",
+    ylabel="accuracy",
+    percent=True,
+    title="Random resizing: the attacker's knowledge decides",
+)
+save(
+    figure,
+    "knowledge",
+    alt="Accuracy against ε: the defence helps against unaware attackers; against aware ones most of that is gone",
+)
 gained = [b - a for a, b in zip(lines["no defence: PGD"], lines["unaware: PGD"], strict=True)]
 kept = [b - a for a, b in zip(lines["no defence: PGD"], lines["aware: PGD"], strict=True)]
 i = int(np.argmax(gained))
-stated, measured = "it works (not tested)", f"{gained[i]:+.0%} if the attacker does not know it, {kept[i]:+.0%} if so"
+stated, measured = (
+    "it works (not tested)",
+    f"{gained[i]:+.0%} if the attacker does not know it, {kept[i]:+.0%} if so",
+)
 compare("E10", f"accuracy gained under PGD, ε = {epsilons[i]}", stated, measured)
 assert gained[i] > 0.1
 assert kept[i] < gained[i] / 2
@@ -154,7 +202,14 @@ assert kept[i] < gained[i] / 2
 eps = epsilons[i]
 plain = {"steps": 10, "random_start": False}
 tries = {
-    "one draw": pgd(defended(model, draws=1, rng=2, average="logits"), x, y=y, eps=eps, early_stop=False, **plain),
+    "one draw": pgd(
+        defended(model, draws=1, rng=2, average="logits"),
+        x,
+        y=y,
+        eps=eps,
+        early_stop=False,
+        **plain,
+    ),
     "ten draws, first success": pgd(attacker, x, y=y, eps=eps, **plain),
     "ten draws": pgd(attacker, x, y=y, eps=eps, early_stop=False, **plain),
 }
@@ -162,7 +217,9 @@ for name, result in tries.items():
     print(f"{name:25}: {robust_accuracy(defence, x, y, result):.1%} stay right at ε = {eps}")
 undefended = robust_accuracy(regular, x, y, pgd(regular, x, y=y, eps=eps, steps=20))
 print(f"the plain CNN, never trained on draws, nothing in front, under PGD: {undefended:.1%}")
-assert robust_accuracy(defence, x, y, tries["ten draws"]) < robust_accuracy(defence, x, y, tries["one draw"])
+assert robust_accuracy(defence, x, y, tries["ten draws"]) < robust_accuracy(
+    defence, x, y, tries["one draw"]
+)
 
 # %% [markdown]
 # Chance costs the attacker ten times the passes, and the defender thirty times. Most of what it seemed to buy was the

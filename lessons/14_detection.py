@@ -22,7 +22,10 @@ d = dataset()
 model = trained_cnn()
 held_out = d.x_test[0::2]  # clean images to set thresholds with
 every = 10 if on_mnist() else 2
-x, y = d.x_test[1::every], d.y_test[1::every]  # and others, from all over the test set too, to judge them on
+x, y = (
+    d.x_test[1::every],
+    d.y_test[1::every],
+)  # and others, from all over the test set too, to judge them on
 
 # %% [markdown]
 # ## An autoencoder that draws what it knows
@@ -41,8 +44,12 @@ x, y = d.x_test[1::every], d.y_test[1::every]  # and others, from all over the t
 vaes = {latent: trained_vae(latent) for latent in (2, 8)}
 steps = np.linspace(-2, 2, 10, dtype=np.float32)
 plane = asarray(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(100, 2))
-figure = plotting.mosaic(vaes[2].decode(plane), title="What two numbers can say: z from −2 to 2 in each direction")
-save(figure, "plane", alt="A 10 x 10 mosaic of blurred digits that change smoothly into one another")
+figure = plotting.mosaic(
+    vaes[2].decode(plane), title="What two numbers can say: z from −2 to 2 in each direction"
+)
+save(
+    figure, "plane", alt="A 10 x 10 mosaic of blurred digits that change smoothly into one another"
+)
 
 # %% [markdown]
 # ## What it makes of an attack (D10)
@@ -61,14 +68,31 @@ def behind(vae):
 
 
 direct = accuracy(model, attacked.x_adv, y)
-redrawn = {latent: (accuracy(behind(vae), x, y), accuracy(behind(vae), attacked.x_adv, y)) for latent, vae in vaes.items()}
+redrawn = {
+    latent: (accuracy(behind(vae), x, y), accuracy(behind(vae), attacked.x_adv, y))
+    for latent, vae in vaes.items()
+}
 compare("D10", "accuracy on adversarial inputs", "9.5 %", f"{direct:.1%}")
 compare("D10", "accuracy on their reconstructions", "21.8 %", f"{redrawn[2][1]:.1%}")
 for latent, (of_clean, of_attacked) in redrawn.items():
-    print(f"redrawn from {latent} numbers: accuracy {of_clean:.1%} for clean images, {of_attacked:.1%} for attacked ones")
-rows = [x[:10], attacked.x_adv[:10], *(vae.reconstruct(attacked.x_adv[:10]) for vae in vaes.values())]
-figure = plotting.mosaic(array_module(x).concatenate(rows), rows=4, title="Clean, attacked, and redrawn from 2 and from 8 numbers")
-save(figure, "redrawn", alt="Four rows of ten digits: clean, noisy after the attack, and two rows of blurred drawings, not all right")
+    print(
+        f"redrawn from {latent} numbers: accuracy {of_clean:.1%} for clean images, {of_attacked:.1%} for attacked ones"
+    )
+rows = [
+    x[:10],
+    attacked.x_adv[:10],
+    *(vae.reconstruct(attacked.x_adv[:10]) for vae in vaes.values()),
+]
+figure = plotting.mosaic(
+    array_module(x).concatenate(rows),
+    rows=4,
+    title="Clean, attacked, and redrawn from 2 and from 8 numbers",
+)
+save(
+    figure,
+    "redrawn",
+    alt="Four rows of ten digits: clean, noisy after the attack, and two rows of blurred drawings, not all right",
+)
 assert redrawn[2][1] > direct
 assert all(of_clean > of_attacked for of_clean, of_attacked in redrawn.values())
 
@@ -79,8 +103,13 @@ assert all(of_clean > of_attacked for of_clean, of_attacked in redrawn.values())
 
 # %%
 shown = predict(behind(vaes[2]), attacked.x_adv)
-true, same, other = (float(part[bad].mean()) for part in (shown == y, shown == attacked.label, (shown != y) & (shown != attacked.label)))
-print(f"drawings of successful attacks: {true:.0%} show the truth, {same:.0%} the classifier's mistake, {other:.0%} a third digit")
+true, same, other = (
+    float(part[bad].mean())
+    for part in (shown == y, shown == attacked.label, (shown != y) & (shown != attacked.label))
+)
+print(
+    f"drawings of successful attacks: {true:.0%} show the truth, {same:.0%} the classifier's mistake, {other:.0%} a third digit"
+)
 assert same < 0.6
 
 # %% [markdown]
@@ -98,25 +127,51 @@ assert same < 0.6
 # autoencoder was trained on are not "one more".
 
 # %%
-guards = {latent: Detector.calibrated(reconstruction_score(vae), held_out, false_positive_rate=0.05) for latent, vae in vaes.items()}
+guards = {
+    latent: Detector.calibrated(reconstruction_score(vae), held_out, false_positive_rate=0.05)
+    for latent, vae in vaes.items()
+}
 guard = guards[2]
-scores = {"clean": to_numpy(guard.scores(x)), "adversarial": to_numpy(guard.scores(attacked.x_adv[bad]))}
+scores = {
+    "clean": to_numpy(guard.scores(x)),
+    "adversarial": to_numpy(guard.scores(attacked.x_adv[bad])),
+}
 for (name, values), stated in zip(scores.items(), ("0 to 0.3", "0.3 to 1.0"), strict=True):
     low, high = np.quantile(values, [0.05, 0.95])
     compare("D10", f"divergence of {name} images", stated, f"{low:.2f} to {high:.2f} (nine of ten)")
-print(f"(of adversarial images from clean ones it would be {float(divergence(attacked.x_adv, x)[bad].mean()):.2f} on average)")
+print(
+    f"(of adversarial images from clean ones it would be {float(divergence(attacked.x_adv, x)[bad].mean()):.2f} on average)"
+)
 figure = plotting.histogram(
-    {"clean": scores["clean"], f"FGSM, ε = {eps}": scores["adversarial"]}, threshold=guard.threshold,
-    xlabel="KL divergence of the input from its reconstruction, nats", title="The guard's score",
-)  # fmt: skip
-save(figure, "histogram", alt="Two humps that hardly overlap: clean images mostly left of the threshold, adversarial ones right of it")
+    {"clean": scores["clean"], f"FGSM, ε = {eps}": scores["adversarial"]},
+    threshold=guard.threshold,
+    xlabel="KL divergence of the input from its reconstruction, nats",
+    title="The guard's score",
+)
+save(
+    figure,
+    "histogram",
+    alt="Two humps that hardly overlap: clean images mostly left of the threshold, adversarial ones right of it",
+)
 
 # %%
 false_alarms, caught = float(guard(x).mean()), float(guard(attacked.x_adv)[bad].mean())
-compare("D10", "threshold", "0.3", f"{guard.threshold:.2f}, for 5 % false alarms on {len(held_out):,} clean images")
-compare("D10", "adversarial images detected", "99 to 100 %", f"{caught:.1%} (FGSM, ε = {eps}), with {false_alarms:.1%} false alarms")
+compare(
+    "D10",
+    "threshold",
+    "0.3",
+    f"{guard.threshold:.2f}, for 5 % false alarms on {len(held_out):,} clean images",
+)
+compare(
+    "D10",
+    "adversarial images detected",
+    "99 to 100 %",
+    f"{caught:.1%} (FGSM, ε = {eps}), with {false_alarms:.1%} false alarms",
+)
 at_0_3 = Detector(guard.score, 0.3)
-print(f"at the document's 0.3: {float(at_0_3(attacked.x_adv)[bad].mean()):.1%} detected, {float(at_0_3(x).mean()):.1%} false alarms")
+print(
+    f"at the document's 0.3: {float(at_0_3(attacked.x_adv)[bad].mean()):.1%} detected, {float(at_0_3(x).mean()):.1%} false alarms"
+)
 assert false_alarms < 0.12
 assert caught > 0.9
 
@@ -131,11 +186,24 @@ curves, areas = {}, {}
 for size in (0.05, 0.1, eps):
     weaker = fgsm(model, x, y=y, eps=size)
     roc = roc_curve(scores["clean"], guard.scores(weaker.x_adv[weaker.success]))
-    areas[size] = {latent: auc(each.scores(x), each.scores(weaker.x_adv[weaker.success])) for latent, each in guards.items()}
-    curves[f"ε = {size}: area {areas[size][2]:.3f}"] = roc.false_positive_rate, roc.true_positive_rate
-    print(f"FGSM, ε = {size}: area under the ROC curve", *(f"{area:.3f} from {latent} numbers" for latent, area in areas[size].items()))
+    areas[size] = {
+        latent: auc(each.scores(x), each.scores(weaker.x_adv[weaker.success]))
+        for latent, each in guards.items()
+    }
+    curves[f"ε = {size}: area {areas[size][2]:.3f}"] = (
+        roc.false_positive_rate,
+        roc.true_positive_rate,
+    )
+    print(
+        f"FGSM, ε = {size}: area under the ROC curve",
+        *(f"{area:.3f} from {latent} numbers" for latent, area in areas[size].items()),
+    )
 figure = plotting.curves(
-    curves, xlabel="false alarms, share of clean images", ylabel="attacks detected", percent=True, title="The guard against FGSM"
+    curves,
+    xlabel="false alarms, share of clean images",
+    ylabel="attacks detected",
+    percent=True,
+    title="The guard against FGSM",
 )
 save(figure, "roc", alt="Three ROC curves: the larger ε, the closer to the upper left corner")
 assert areas[0.05][2] < areas[0.1][2] < areas[eps][2]
@@ -157,13 +225,23 @@ attacks = {
     "DeepFool": deepfool(model, some, y=labels),
 }
 detected = {
-    f"{latent} latent numbers": {name: float(each(result.x_adv)[result.success].mean()) for name, result in attacks.items()}
+    f"{latent} latent numbers": {
+        name: float(each(result.x_adv)[result.success].mean()) for name, result in attacks.items()
+    }
     for latent, each in guards.items()
 }
 for guard_name, rates in detected.items():
     print(f"{guard_name} detect", *(f"{name} {rate:.0%}" for name, rate in rates.items()), sep="  ")
-figure = plotting.bars(detected, ylabel="successful attacks detected", percent=True, title="The same thresholds, other attacks")
-bars = "; ".join(f"{name}, {', '.join(f'{rate:.0%} of {g}' for g, rate in by.items())}" for name, by in detected.items())
+figure = plotting.bars(
+    detected,
+    ylabel="successful attacks detected",
+    percent=True,
+    title="The same thresholds, other attacks",
+)
+bars = "; ".join(
+    f"{name}, {', '.join(f'{rate:.0%} of {g}' for g, rate in by.items())}"
+    for name, by in detected.items()
+)
 save(figure, "attacks", alt=f"Bars, the share of successful attacks detected: {bars}")
 assert detected["2 latent numbers"]["JSMA"] < 0.7
 assert detected["2 latent numbers"]["DeepFool"] < 0.4
@@ -181,20 +259,33 @@ assert detected["2 latent numbers"]["DeepFool"] < 0.4
 
 # %%
 alone = pgd(model, some, target=next_digit, eps=eps)
-together = {latent: pgd(Guarded(model, each), some, target=next_digit, eps=eps) for latent, each in guards.items()}
+together = {
+    latent: pgd(Guarded(model, each), some, target=next_digit, eps=eps)
+    for latent, each in guards.items()
+}
 unseen = {latent: alone.success & ~each(alone.x_adv) for latent, each in guards.items()}
-print(f"PGD, ε = {eps}, on the classifier alone: {float(alone.success.mean()):.1%} are read as the next digit")
+print(
+    f"PGD, ε = {eps}, on the classifier alone: {float(alone.success.mean()):.1%} are read as the next digit"
+)
 for latent, result in together.items():
     by_chance, by_design = float(unseen[latent].mean()), float(result.success.mean())
-    print(f"  and get past the guard of {latent} numbers: {by_chance:.1%} of them all; attacked together with the guard: {by_design:.1%}")
+    print(
+        f"  and get past the guard of {latent} numbers: {by_chance:.1%} of them all; attacked together with the guard: {by_design:.1%}"
+    )
     assert not bool(guards[latent](result.x_adv)[result.success].any())
     assert by_design > 3 * by_chance
     assert by_design > 0.7 * float(alone.success.mean())
 
 both = alone.success & ~unseen[2] & together[2].success
 rows = [some[both][:10], alone.x_adv[both][:10], together[2].x_adv[both][:10]]
-figure = plotting.mosaic(array_module(x).concatenate(rows), rows=3, title="Clean; stopped by the guard; let through")
-save(figure, "let_through", alt="Three rows of ten digits: clean, attacked, and attacked with the guard; the last two about as noisy")
+figure = plotting.mosaic(
+    array_module(x).concatenate(rows), rows=3, title="Clean; stopped by the guard; let through"
+)
+save(
+    figure,
+    "let_through",
+    alt="Three rows of ten digits: clean, attacked, and attacked with the guard; the last two about as noisy",
+)
 
 # %% [markdown]
 # The guard that caught nearly everything costs this attacker little: nearly as many images reach their target as
@@ -211,7 +302,9 @@ save(figure, "let_through", alt="Three rows of ten digits: clean, attacked, and 
 slipped = {}
 for mine, theirs in ((8, 2), (2, 8)):
     slipped[theirs] = float((together[mine].success & ~guards[theirs](together[mine].x_adv)).mean())
-    print(f"attacked together with a guard of {mine} numbers, {slipped[theirs]:.1%} get past an unknown one of {theirs}")
+    print(
+        f"attacked together with a guard of {mine} numbers, {slipped[theirs]:.1%} get past an unknown one of {theirs}"
+    )
 assert slipped[2] > 2 * float(unseen[2].mean())
 
 # %% [markdown]

@@ -36,10 +36,23 @@ x, y = d.x_test[1::every], d.y_test[1::every]  # and others to judge them on
 
 # %%
 center, points = asarray([[0.0, 0.0], [3.0, 4.0]]), asarray([[0.0, 0.0], [3.0, 0.0]])
-np.testing.assert_allclose(to_numpy(RBF(center, gamma=0.1)(points)), np.exp(-0.1 * np.array([[0, 5**2], [3**2, 4**2]])))
+np.testing.assert_allclose(
+    to_numpy(RBF(center, gamma=0.1)(points)), np.exp(-0.1 * np.array([[0, 5**2], [3**2, 4**2]]))
+)
 
-centers, how = (500, {"epochs": 10, "batch_size": 128}) if on_mnist() else (100, {"epochs": 20, "batch_size": 32})
-rbf = trained("rbf", rbf_network(d.x_train, centers=centers), d.x_train, d.y_train, optimizer=Adam(0.01), **how)
+centers, how = (
+    (500, {"epochs": 10, "batch_size": 128})
+    if on_mnist()
+    else (100, {"epochs": 20, "batch_size": 32})
+)
+rbf = trained(
+    "rbf",
+    rbf_network(d.x_train, centers=centers),
+    d.x_train,
+    d.y_train,
+    optimizer=Adam(0.01),
+    **how,
+)
 both = {"convolutions": model, "RBF": rbf}
 for name, f in both.items():
     print(f"{name:13} accuracy {accuracy(f, x, y):.1%}")
@@ -54,13 +67,22 @@ assert accuracy(rbf, x, y) > 0.9
 # %%
 r = asarray(np.random.default_rng(0).uniform(-0.5, 0.5, x.shape).astype(x.dtype))
 t = np.array([0, 0.5, 1, 2, 4, 8, 16], x.dtype)
-walk = {name: [float(confidence(f, x + far * r).mean()) for far in t.tolist()] for name, f in both.items()}
+walk = {
+    name: [float(confidence(f, x + far * r).mean()) for far in t.tolist()]
+    for name, f in both.items()
+}
 print("t            ", *(f"{far:5g}" for far in t))
 for name, sure in walk.items():
     print(f"{name:13}", *(f"{share:5.0%}" for share in sure))
 lines = {name: (t, sure) for name, sure in walk.items()}
-figure = plotting.curves(lines, xlabel="t", ylabel="mean confidence", percent=True, title="Away from the digits")
-save(figure, "walk", alt="Confidence against t: that of the convolutions is high to the end, that of the RBF network falls to a floor")
+figure = plotting.curves(
+    lines, xlabel="t", ylabel="mean confidence", percent=True, title="Away from the digits"
+)
+save(
+    figure,
+    "walk",
+    alt="Confidence against t: that of the convolutions is high to the end, that of the RBF network falls to a floor",
+)
 assert walk["convolutions"][-1] > 0.8
 np.testing.assert_allclose(walk["RBF"][-1], float(ops.softmax(rbf[-1].bias).max()), atol=0.01)
 
@@ -85,7 +107,11 @@ for name, curve in white_box.items():
     print(f"{name:13} accuracy  ", *(f"{share:5.0%}" for share in curve.accuracy))
     print(f"{'':13} confidence", *(f"{share:5.0%}" for share in curve.confidence))
 figure = plotting.epsilon_curves(white_box, title="Each under its own FGSM")
-save(figure, "immune", alt="Left, accuracy against ε: both fall. Right, confidence: that of the RBF network ends far lower")
+save(
+    figure,
+    "immune",
+    alt="Left, accuracy against ε: both fall. Right, confidence: that of the RBF network ends far lower",
+)
 left = {name: 1 - float(pgd(f, x, y=y, eps=0.1).success.mean()) for name, f in both.items()}
 measured = f"{left['RBF']:.0%} withstand PGD with ε = 0.1, of the CNN {left['convolutions']:.0%}"
 compare("D11", "RBF networks and adversarial samples", "somewhat immune", measured)
@@ -106,18 +132,40 @@ assert white_box["RBF"].accuracy[-1] < 0.5
 how = {"batch_size": 256, "epochs": 5} if on_mnist() else {"batch_size": 32, "epochs": 20}
 twin = trained("twin", models.cnn(d.x_train.shape[1:], rng=1), d.x_train, d.y_train, **how)
 seconds = {"RBF network": rbf, "document B's network": trained_mlp(), "twin": twin}
-scores = {name: disagreement(model, f) for name, f in seconds.items()} | {"autoencoder": reconstruction_score(trained_vae(8))}
-detectors = {name: Detector.calibrated(score, held_out, false_positive_rate=0.05) for name, score in scores.items()}
+scores = {name: disagreement(model, f) for name, f in seconds.items()} | {
+    "autoencoder": reconstruction_score(trained_vae(8))
+}
+detectors = {
+    name: Detector.calibrated(score, held_out, false_positive_rate=0.05)
+    for name, score in scores.items()
+}
 
 sizes = (0.05, 0.1, 0.15, 0.2, 0.3)
 attacks = {eps: fgsm(model, x, y=y, eps=eps) for eps in sizes}
-detected = {name: [float(guard(a.x_adv)[a.success].mean()) for a in attacks.values()] for name, guard in detectors.items()}
+detected = {
+    name: [float(guard(a.x_adv)[a.success].mean()) for a in attacks.values()]
+    for name, guard in detectors.items()
+}
 print("detected, FGSM with ε =", *(f"{eps:5g}" for eps in sizes), "  false alarms")
 for name, rates in detected.items():
-    print(f"{name:22}", *(f"{rate:5.0%}" for rate in rates), f"  {float(detectors[name](x).mean()):.1%}")
+    print(
+        f"{name:22}",
+        *(f"{rate:5.0%}" for rate in rates),
+        f"  {float(detectors[name](x).mean()):.1%}",
+    )
 lines = {name: (np.array(sizes), rates) for name, rates in detected.items()}
-figure = plotting.curves(lines, xlabel="ε of FGSM", ylabel="successes detected", percent=True, title="Four guards, 5 % false alarms each")
-save(figure, "guards", alt="Share of attacks detected against ε: that of the autoencoder rises, those of second opinions fall in the end")
+figure = plotting.curves(
+    lines,
+    xlabel="ε of FGSM",
+    ylabel="successes detected",
+    percent=True,
+    title="Four guards, 5 % false alarms each",
+)
+save(
+    figure,
+    "guards",
+    alt="Share of attacks detected against ε: that of the autoencoder rises, those of second opinions fall in the end",
+)
 
 # %% [markdown]
 # As the attack gets cruder, the autoencoder gets better, and in the end the second opinions get worse. Why? Because
@@ -125,7 +173,10 @@ save(figure, "guards", alt="Share of attacks detected against ε: that of the au
 # two who are wrong alike agree. So the second should differ from the first as much as it can; the twin falls deepest.
 
 # %%
-print("share of successful attacks that the second reads as the same wrong digit, ε =", *(f"{eps:5g}" for eps in sizes))
+print(
+    "share of successful attacks that the second reads as the same wrong digit, ε =",
+    *(f"{eps:5g}" for eps in sizes),
+)
 for name, f in seconds.items():
     same = [float((predict(f, a.x_adv) == a.label)[a.success].mean()) for a in attacks.values()]
     print(f"{name:22}", *(f"{share:5.0%}" for share in same))
@@ -146,10 +197,14 @@ eps, next_digit = 0.2, (y + 1) % 10
 guard = detectors["RBF network"]
 alone = pgd(model, x, target=next_digit, eps=eps)
 unseen = float((alone.success & ~guard(alone.x_adv)).mean())
-print(f"PGD, ε = {eps}, on the classifier alone: {float(alone.success.mean()):.1%} reach the next digit, {unseen:.1%} unseen by the guard")
+print(
+    f"PGD, ε = {eps}, on the classifier alone: {float(alone.success.mean()):.1%} reach the next digit, {unseen:.1%} unseen by the guard"
+)
 lost, found = alone.success & False, {}
 for sharpness in (0.1, 1, 10):
-    result = pgd(Guarded(model, guard, sharpness=sharpness), x, target=next_digit, eps=eps, steps=100)
+    result = pgd(
+        Guarded(model, guard, sharpness=sharpness), x, target=next_digit, eps=eps, steps=100
+    )
     lost, found[sharpness] = lost | result.success, float(result.success.mean())
     print(f"  on both, s = {sharpness:4}: {found[sharpness]:.1%} reach it unseen")
 print(f"  by any of these: {float(lost.mean()):.1%}")

@@ -36,7 +36,12 @@ x, y = d.x_test[:300], d.y_test[:300]
 W, v = np.array([1.0, 3, -1, 2, 2, 3]), np.array([1.0, -1, 2, 0, 3, -2])
 print(f"A7: W·x = {W @ v:.0f}, σ(-4) = {ops.sigmoid(W @ v):.3f}; 0.27 = σ(-1)")
 digits_256, digits_255 = (math.floor(32 * 32 * 3 * math.log10(n)) for n in (256, 255))
-compare("A2", "colour images of 32x32, power of ten", "255^3072 ≈ 10^7400", f"256^3072 ≈ 10^{digits_256}, 255^3072 ≈ 10^{digits_255}")
+compare(
+    "A2",
+    "colour images of 32x32, power of ten",
+    "255^3072 ≈ 10^7400",
+    f"256^3072 ≈ 10^{digits_256}, 255^3072 ≈ 10^{digits_255}",
+)
 assert (round(float(ops.sigmoid(W @ v)), 3), digits_256) == (0.018, 7398)
 
 # %% [markdown]
@@ -61,7 +66,9 @@ assert len({round(loss, 6) for loss in losses}) > 1
 two = to_numpy(y) == 2
 attacked = fgsm(model, x, y=y, eps=0.3)
 errors = outcomes(two, to_numpy(attacked.label) == 2)
-print(f"B1: one untargeted attack, 'is it a two?': {errors.false_negatives} false negatives and {errors.false_positives} false positives")
+print(
+    f"B1: one untargeted attack, 'is it a two?': {errors.false_negatives} false negatives and {errors.false_positives} false positives"
+)
 assert errors.false_negatives > 0
 assert errors.false_positives > 0
 
@@ -75,13 +82,19 @@ assert errors.false_positives > 0
 rng = np.random.default_rng(0)
 normal, uniform = 0.1 * rng.standard_normal(100_000), rng.uniform(-0.1, 0.1, 100_000)
 beyond = float((np.abs(normal) > 0.1).mean())
-print(f"E2: beyond ±0.1: {beyond:.0%} of normal noise with deviation 0.1, {float((np.abs(uniform) > 0.1).mean()):.0%} of uniform noise")
+print(
+    f"E2: beyond ±0.1: {beyond:.0%} of normal noise with deviation 0.1, {float((np.abs(uniform) > 0.1).mean()):.0%} of uniform noise"
+)
 assert beyond > 0.3
 
 g = grad(lambda z: cross_entropy(model(z), y[:1]).sum(), x[:1])
 unit = {"sign": np.sign(to_numpy(g)), "gradient": to_numpy(g)}
-rise = {name: float((r / np.linalg.norm(r.ravel()) * to_numpy(g)).sum()) for name, r in unit.items()}
-print(f"E4: one Euclidean length raises the loss by {rise['sign']:.3g} (sign), {rise['gradient']:.3g} (gradient), to first order")
+rise = {
+    name: float((r / np.linalg.norm(r.ravel()) * to_numpy(g)).sum()) for name, r in unit.items()
+}
+print(
+    f"E4: one Euclidean length raises the loss by {rise['sign']:.3g} (sign), {rise['gradient']:.3g} (gradient), to first order"
+)
 assert rise["gradient"] > rise["sign"]
 
 # %% [markdown]
@@ -93,19 +106,27 @@ assert rise["gradient"] > rise["sign"]
 # 1]$ (lesson 2).
 
 # %%
-signs = np.sign(to_numpy(fgsm(model, x, y=y, eps=0.1, bounds=(-1, 2)).perturbation)).astype(np.float32)
+signs = np.sign(to_numpy(fgsm(model, x, y=y, eps=0.1, bounds=(-1, 2)).perturbation)).astype(
+    np.float32
+)
 naive = to_numpy(x) + np.float32(0.1) * signs
 changed = naive != to_numpy(x)
 sample = rng.choice(np.flatnonzero(changed), 5000)
 pairs = zip(naive.ravel()[sample].tolist(), to_numpy(x).ravel()[sample].tolist(), strict=True)
 outside = np.mean([abs(Fraction(a) - Fraction(b)) > Fraction(0.1) for a, b in pairs])
 kept = fgsm(model, x, y=y, eps=0.1)
-pairs = zip(to_numpy(kept.x_adv).ravel()[sample].tolist(), to_numpy(x).ravel()[sample].tolist(), strict=True)
+pairs = zip(
+    to_numpy(kept.x_adv).ravel()[sample].tolist(), to_numpy(x).ravel()[sample].tolist(), strict=True
+)
 broken = sum(abs(Fraction(a) - Fraction(b)) > Fraction(0.1) for a, b in pairs)
 off = np.sign(grad(lambda z: ops.relu(z).sum(), np.array([-1.0, 2.0])))
 print(f"C1: the signs of a gradient through ReLU(-1) and ReLU(2): {off.tolist()}")
-print(f"C1: of the pixels that x + ε·sign moves, {outside:.0%} move by more than ε; by `fgsm`: {broken} of {len(sample)}")
-print(f"B5: without clipping {float(((naive < 0) | (naive > 1)).mean()):.0%} of all pixels leave [0, 1]")
+print(
+    f"C1: of the pixels that x + ε·sign moves, {outside:.0%} move by more than ε; by `fgsm`: {broken} of {len(sample)}"
+)
+print(
+    f"B5: without clipping {float(((naive < 0) | (naive > 1)).mean()):.0%} of all pixels leave [0, 1]"
+)
 assert off[0] == 0
 assert outside > 0.05
 assert broken == 0
@@ -119,7 +140,9 @@ for margin in (5.0, 17.0, 30.0):
     logits = np.float32([[margin, 0.0]])
     usual = float(ops.softmax(logits)[0, 0] - np.float32(1))
     exact = float(grad(lambda z: cross_entropy(z, np.array([0])).sum(), logits)[0, 0])
-    print(f"B5: margin {margin:4.0f}: p - 1 = {usual:.3g}; right is {-1 / (1 + math.exp(margin)):.3g}, minadv says {exact:.3g}")
+    print(
+        f"B5: margin {margin:4.0f}: p - 1 = {usual:.3g}; right is {-1 / (1 + math.exp(margin)):.3g}, minadv says {exact:.3g}"
+    )
     assert math.isclose(exact, -1 / (1 + math.exp(margin)), rel_tol=1e-5)
 assert usual == 0
 
@@ -131,7 +154,9 @@ assert usual == 0
 
 # %%
 nothing = saliency_map(np.float32([[-1, -2, -3]]), np.float32([[1, 2, 3]]))
-print(f"D5: nothing is admissible, S = {nothing[0].tolist()}, and its argmax is pixel {int(nothing.argmax())}")
+print(
+    f"D5: nothing is admissible, S = {nothing[0].tolist()}, and its argmax is pixel {int(nothing.argmax())}"
+)
 assert not nothing.any()
 
 # %% [markdown]
@@ -140,7 +165,9 @@ assert not nothing.any()
 # value, 1.0, is found when it is the best:
 
 # %%
-print(f"D6: the largest value of z / 256 is {255 / 256:.4f} for whole z; `int` of a draw of 28.0 is row {int(28.0)} of 0..27")
+print(
+    f"D6: the largest value of z / 256 is {255 / 256:.4f} for whole z; `int` of a draw of 28.0 is row {int(28.0)} of 0..27"
+)
 
 
 def brighter(images):
@@ -149,18 +176,37 @@ def brighter(images):
     return np.stack([np.zeros(len(brightest)), 100 * (brightest - 0.9999)], axis=1)
 
 
-white = one_pixel(brighter, np.zeros((1, 4, 4, 1), np.float32), target=1, population=50, generations=50, rng=0)
-print(f"D6: `one_pixel` reaches {float(white.x_adv.max())}, by raising the target's score: success {bool(white.success[0])}")
+white = one_pixel(
+    brighter, np.zeros((1, 4, 4, 1), np.float32), target=1, population=50, generations=50, rng=0
+)
+print(
+    f"D6: `one_pixel` reaches {float(white.x_adv.max())}, by raising the target's score: success {bool(white.success[0])}"
+)
 assert white.x_adv.max() == 1
 assert white.success.all()
 
-rosenbrock = lambda p: (100 * (p[:, 1] - p[:, 0] ** 2) ** 2 + (1 - p[:, 0]) ** 2)  # noqa: E731
+rosenbrock = lambda p: 100 * (p[:, 1] - p[:, 0] ** 2) ** 2 + (1 - p[:, 0]) ** 2  # noqa: E731
 how = {"population": 30, "generations": 60}
-rules = {s: differential_evolution(rosenbrock, [(-2, 2)] * 2, strategy=s, **how).history for s in ("rand1", "best1")}
-print("D6: rand/1 and best/1 after 60 generations on Rosenbrock's valley:", *(f"{name} {h[-1]:.2g}" for name, h in rules.items()))
+rules = {
+    s: differential_evolution(rosenbrock, [(-2, 2)] * 2, strategy=s, **how).history
+    for s in ("rand1", "best1")
+}
+print(
+    "D6: rand/1 and best/1 after 60 generations on Rosenbrock's valley:",
+    *(f"{name} {h[-1]:.2g}" for name, h in rules.items()),
+)
 lines = {name: (np.arange(len(h)), np.log10(np.maximum(h, 1e-30))) for name, h in rules.items()}
-figure = plotting.curves(lines, xlabel="generation", ylabel="log₁₀ of the best value", title="Two rules, not one: rand/1 and best/1")
-save(figure, "strategies", alt="The best value against the generation: best/1 falls faster than rand/1 on this valley")
+figure = plotting.curves(
+    lines,
+    xlabel="generation",
+    ylabel="log₁₀ of the best value",
+    title="Two rules, not one: rand/1 and best/1",
+)
+save(
+    figure,
+    "strategies",
+    alt="The best value against the generation: best/1 falls faster than rand/1 on this valley",
+)
 
 # %% [markdown]
 # **E5**'s code uses `y` where `Y` was set and calls `fgm(i1, adv_x)` without the network. **E6**'s loop is `while yt ==
@@ -179,9 +225,14 @@ def steps_taken(goes_on, fooled_at, max_iter=10, patience=1000):
     return i
 
 
-for name, goes_on in (("or", lambda right, budget: right or budget), ("and", lambda right, budget: right and budget)):
+for name, goes_on in (
+    ("or", lambda right, budget: right or budget),
+    ("and", lambda right, budget: right and budget),
+):
     soon, never = steps_taken(goes_on, fooled_at=3), steps_taken(goes_on, fooled_at=math.inf)
-    print(f"E6: with `{name}`: fooled at step 3, it takes {soon} steps; never fooled, {never}{' (stopped by us)' if never == 1000 else ''}")
+    print(
+        f"E6: with `{name}`: fooled at step 3, it takes {soon} steps; never fooled, {never}{' (stopped by us)' if never == 1000 else ''}"
+    )
 assert (soon, never) == (3, 10)
 
 # %% [markdown]
@@ -203,4 +254,6 @@ assert np.abs(z).max() > 1.9
 
 # %%
 own = predict(trained_mlp(), x)
-print(f"E5: `fgsm` with the model's own prediction: {float(fgsm(trained_mlp(), x, y=own, eps=0.2).success.mean()):.0%} change their label")
+print(
+    f"E5: `fgsm` with the model's own prediction: {float(fgsm(trained_mlp(), x, y=own, eps=0.2).success.mean()):.0%} change their label"
+)

@@ -18,7 +18,9 @@ from tqdm import tqdm
 import minadv
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # a lesson says `from lesson import ...`, also when it is run by itself
+sys.path.insert(
+    0, str(HERE)
+)  # a lesson says `from lesson import ...`, also when it is run by itself
 
 import lesson as lesson_module  # noqa: E402
 
@@ -62,7 +64,10 @@ def run(script: Path) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     figures, start, error = len(settings.figures), time.perf_counter(), ""
-    with (folder / "output.txt").open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+    with (
+        (folder / "output.txt").open("w", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+    ):
         try:
             with warnings.catch_warnings():
                 runpy.run_path(str(script), run_name="__main__")
@@ -75,7 +80,11 @@ def run(script: Path) -> Outcome:
 
 def _line(script: Path, error: BaseException) -> str:
     """The last line of the lesson itself that the error came through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == script]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == script
+    ]
     return str(lines[-1]) if lines else "?"
 
 
@@ -83,22 +92,40 @@ def table(outcomes: list[Outcome]) -> str:
     """Lesson, time, figures, ok or what failed; cut to the terminal's width."""
     width = max(len("lesson"), *(len(o.name) for o in outcomes))
     lines = [f"{'lesson':<{width}}  {'time':>7}  figures  result"]
-    lines += [f"{o.name:<{width}}  {o.seconds:6.1f}s  {o.figures:7d}  {'FAILED: ' + o.error if o.error else 'ok'}" for o in outcomes]
+    lines += [
+        f"{o.name:<{width}}  {o.seconds:6.1f}s  {o.figures:7d}  {'FAILED: ' + o.error if o.error else 'ok'}"
+        for o in outcomes
+    ]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     return "\n".join(line[:columns] for line in lines)
 
 
 def comparison(rows: list[tuple[str, str, str, str]]) -> str:
     """A Markdown table of what the documents state and what was measured here."""
-    return "\n".join(["| item | what | document | measured |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+    return "\n".join(
+        [
+            "| item | what | document | measured |",
+            "|---|---|---|---|",
+            *(f"| {' | '.join(row)} |" for row in rows),
+        ]
+    )
 
 
 def main() -> int:
     """Parse the command line, run what it asks for, print the table; 1 if a lesson failed, 2 for a bad call."""
-    parser = lesson_module.options("Run minadv's lessons. What they print and draw is kept in --out.")
+    parser = lesson_module.options(
+        "Run minadv's lessons. What they print and draw is kept in --out."
+    )
     parser.prog = "python -m lessons"
-    parser.add_argument("--list", action="store_true", help="list the lessons and what they mirror, and stop")
-    parser.add_argument("--only", nargs="+", metavar="LESSON", help="only these: numbers or parts of names, such as 1 2 deepfool")
+    parser.add_argument(
+        "--list", action="store_true", help="list the lessons and what they mirror, and stop"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="LESSON",
+        help="only these: numbers or parts of names, such as 1 2 deepfool",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
 
@@ -115,7 +142,9 @@ def main() -> int:
 
     try:
         minadv.use_backend(arguments.backend or os.environ.get("MINADV_BACKEND") or "numpy")
-        settings = lesson_module.settings = lesson_module.Settings(arguments.data, arguments.out.resolve(), not arguments.no_progress)
+        settings = lesson_module.settings = lesson_module.Settings(
+            arguments.data, arguments.out.resolve(), not arguments.no_progress
+        )
         settings.out.mkdir(parents=True, exist_ok=True)
         lesson_module.dataset()
     except (minadv.BackendError, minadv.DataError, OSError) as error:
@@ -131,7 +160,9 @@ def main() -> int:
         print(f"\ninterrupted in {chosen[len(outcomes)].stem}", file=sys.stderr)
     if outcomes:
         print(table(outcomes))
-        (settings.out / "documents.md").write_text(comparison(settings.compared) + "\n", encoding="utf-8")
+        (settings.out / "documents.md").write_text(
+            comparison(settings.compared) + "\n", encoding="utf-8"
+        )
         print(f"\n{sum(o.seconds for o in outcomes):.0f} s; figures and text in {settings.out}")
     return 1 if len(outcomes) < len(chosen) or any(o.error for o in outcomes) else 0
 

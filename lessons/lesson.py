@@ -37,16 +37,35 @@ class Settings:
 
 def options(description: str) -> argparse.ArgumentParser:
     """The options that a single lesson and the whole run have in common."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data", choices=DATA, default="digits", help="the images: embedded digits, or MNIST at the documents' sizes")
-    parser.add_argument("--backend", choices=("numpy", "cupy"), help="where to compute (unset: MINADV_BACKEND, else numpy)")
-    parser.add_argument("--out", type=Path, default=HERE / "output", help="folder for figures, printed text and trained models")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        choices=DATA,
+        default="digits",
+        help="the images: embedded digits, or MNIST at the documents' sizes",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("numpy", "cupy"),
+        help="where to compute (unset: MINADV_BACKEND, else numpy)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=HERE / "output",
+        help="folder for figures, printed text and trained models",
+    )
     return parser
 
 
 def _settings() -> Settings:
     """From the command line if a lesson is run by itself, else the defaults."""
-    if Path(sys.argv[0]).resolve().parent != HERE or Path(sys.argv[0]).stem in ("__main__", "lesson"):
+    if Path(sys.argv[0]).resolve().parent != HERE or Path(sys.argv[0]).stem in (
+        "__main__",
+        "lesson",
+    ):
         return Settings()
     arguments = options("A lesson of minadv.").parse_args()
     if arguments.backend:
@@ -94,16 +113,32 @@ def trained(name: str, model: Layer, x, y, **how) -> Layer:
 def described(value):
     """What a digest of settings needs to know: no addresses, but what a function does and what it encloses, and what an object holds."""
     if hasattr(value, "dtype"):
-        return str(value.dtype), value.shape, hashlib.sha256(minadv.to_numpy(value).tobytes()).hexdigest()
+        return (
+            str(value.dtype),
+            value.shape,
+            hashlib.sha256(minadv.to_numpy(value).tobytes()).hexdigest(),
+        )
     if isinstance(value, dict):
         return {str(key): described(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
         return [described(each) for each in value]
     if isinstance(value, FunctionType):
-        return value.__qualname__, described(value.__code__), [described(cell.cell_contents) for cell in value.__closure__ or ()]
+        return (
+            value.__qualname__,
+            described(value.__code__),
+            [described(cell.cell_contents) for cell in value.__closure__ or ()],
+        )
     if isinstance(value, CodeType):
-        return value.co_code.hex(), value.co_names, [described(constant) for constant in value.co_consts]
-    return (type(value).__qualname__, described(vars(value))) if hasattr(value, "__dict__") else repr(value)
+        return (
+            value.co_code.hex(),
+            value.co_names,
+            [described(constant) for constant in value.co_consts],
+        )
+    return (
+        (type(value).__qualname__, described(vars(value)))
+        if hasattr(value, "__dict__")
+        else repr(value)
+    )
 
 
 def trained_cnn() -> Layer:
@@ -116,14 +151,20 @@ def trained_cnn() -> Layer:
 def trained_mlp() -> Layer:
     """Document B's network (B3), trained on the images chosen as there: Adam 0.001, batch 8, 10 epochs."""
     d = dataset()
-    return trained("mlp", models.mlp(d.x_train.shape[1:]), d.x_train, d.y_train, batch_size=8, epochs=10)
+    return trained(
+        "mlp", models.mlp(d.x_train.shape[1:]), d.x_train, d.y_train, batch_size=8, epochs=10
+    )
 
 
 def trained_vae(latent: int) -> VAE:
     """An autoencoder of so many latent numbers (D10), trained on the clean images chosen: 40 epochs on the digits, 5 on MNIST."""
     d = dataset()
     vae = VAE(d.x_train.shape[1:], latent=latent, filters=(32, 64) if on_mnist() else (16, 32))
-    how = {"batch_size": 128, "epochs": 5} if on_mnist() else {"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)}
+    how = (
+        {"batch_size": 128, "epochs": 5}
+        if on_mnist()
+        else {"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)}
+    )
     return trained(f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, **how)
 
 

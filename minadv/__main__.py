@@ -23,9 +23,17 @@ from minadv.image_attack import attack_image
 from minadv.images import read_image
 from minadv.layers import Layer
 
-ATTACKS = {attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)}
-MODELS = {"cnn": (models.cnn, {"batch_size": 32, "epochs": 20}), "mlp": (models.mlp, {"batch_size": 8, "epochs": 10})}
-CLASSES = {"y": "the class to get away from (default: what the model sees)", "target": "the class to reach"}
+ATTACKS = {
+    attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)
+}
+MODELS = {
+    "cnn": (models.cnn, {"batch_size": 32, "epochs": 20}),
+    "mlp": (models.mlp, {"batch_size": 8, "epochs": 10}),
+}
+CLASSES = {
+    "y": "the class to get away from (default: what the model sees)",
+    "target": "the class to reach",
+}
 PROGRAM, DEFAULT_ATTACK = "python -m minadv", "fgsm"
 SUCCESS, NO_SUCCESS, ERROR = 0, 1, 2  # exit codes
 
@@ -42,17 +50,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser, options = parse(arguments)
     attack = ATTACKS[options.attack]
     chosen = {name: getattr(options, name) for name in settings_of(attack)}
-    goal = {name: label(getattr(options, name)) for name in ("y", "target") if getattr(options, name, None) is not None}
+    goal = {
+        name: label(getattr(options, name))
+        for name in ("y", "target")
+        if getattr(options, name, None) is not None
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: print(f"{parser.prog}: warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_: print(
+            f"{parser.prog}: warning: {message}", file=sys.stderr
+        )
         try:
             if options.backend:
                 use_backend(options.backend)
-            names = options.names.read_text(encoding="utf-8").splitlines() if options.names else None
+            names = (
+                options.names.read_text(encoding="utf-8").splitlines() if options.names else None
+            )
             model, shape = load_model(options, names)
             attacked = attack_image(
-                options.image, model, partial(attack, **chosen), **goal, shape=shape, class_names=names, out=options.out
+                options.image,
+                model,
+                partial(attack, **chosen),
+                **goal,
+                shape=shape,
+                class_names=names,
+                out=options.out,
             )
         except (ValueError, TypeError, OSError, BackendError) as error:
             parser.error(" ".join(str(error).split()))
@@ -70,19 +92,61 @@ def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
     parser = Parser(prog=PROGRAM, description="minadv on the command line.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     about = "Attack an image file: a figure of it, and the adversarial image, exact and rounded to 8 bits, are written beside it."
-    command = commands.add_parser("attack", help="attack an image file", description=about, allow_abbrev=False)
+    command = commands.add_parser(
+        "attack", help="attack an image file", description=about, allow_abbrev=False
+    )
     command.add_argument("image", help="the image file")
-    command.add_argument("--attack", choices=ATTACKS, default=DEFAULT_ATTACK, help="default fgsm; its own options are listed below")
-    command.add_argument("--out", type=Path, metavar="DIR", help="the folder to write to (default: that of the image)")
-    command.add_argument("--model", choices=MODELS, default="cnn", help="document D's CNN or document B's MLP (default cnn)")
-    command.add_argument("--weights", type=Path, metavar="NPZ", help="its weights (default: trained now, on the embedded 8x8 digits)")
-    command.add_argument("--shape", type=int, nargs=3, metavar=("H", "W", "C"), help="images it takes (default: as the file is)")
-    command.add_argument("--names", type=Path, metavar="TXT", help="a file with one class name per line (default: 0 to 9)")
-    command.add_argument("--backend", choices=("numpy", "cupy"), help="where to compute (unset: MINADV_BACKEND, else numpy)")
+    command.add_argument(
+        "--attack",
+        choices=ATTACKS,
+        default=DEFAULT_ATTACK,
+        help="default fgsm; its own options are listed below",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder to write to (default: that of the image)",
+    )
+    command.add_argument(
+        "--model",
+        choices=MODELS,
+        default="cnn",
+        help="document D's CNN or document B's MLP (default cnn)",
+    )
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="NPZ",
+        help="its weights (default: trained now, on the embedded 8x8 digits)",
+    )
+    command.add_argument(
+        "--shape",
+        type=int,
+        nargs=3,
+        metavar=("H", "W", "C"),
+        help="images it takes (default: as the file is)",
+    )
+    command.add_argument(
+        "--names",
+        type=Path,
+        metavar="TXT",
+        help="a file with one class name per line (default: 0 to 9)",
+    )
+    command.add_argument(
+        "--backend",
+        choices=("numpy", "cupy"),
+        help="where to compute (unset: MINADV_BACKEND, else numpy)",
+    )
     own = command.add_argument_group(f"options of {chosen.__name__}")
     for name, parameter in inspect.signature(chosen).parameters.items():
         if name in ("y", "target"):
-            own.add_argument(f"--{name}", metavar="CLASS", required=parameter.default is parameter.empty, help=CLASSES[name])
+            own.add_argument(
+                f"--{name}",
+                metavar="CLASS",
+                required=parameter.default is parameter.empty,
+                help=CLASSES[name],
+            )
     for name, (kind, default) in settings_of(chosen).items():
         add_setting(own, name, kind, default)
     return command, parser.parse_args(arguments)
@@ -93,7 +157,9 @@ def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
     kinds = {"float": number, "int": int, "str": str, "bool": bool}
     settings = {}
     for name, parameter in inspect.signature(attack).parameters.items():
-        kind = [kinds[word] for word in str(parameter.annotation).split(" | ") if word in kinds]  # "float | None" -> number
+        kind = [
+            kinds[word] for word in str(parameter.annotation).split(" | ") if word in kinds
+        ]  # "float | None" -> number
         if kind:
             settings[name] = kind[0], parameter.default
     return settings
@@ -105,9 +171,17 @@ def add_setting(group, name: str, kind: Callable, default):
     if default is inspect.Parameter.empty:
         group.add_argument(flag, type=kind, required=True, help="required")
     elif kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=f"default {default}")
+        group.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=default, help=f"default {default}"
+        )
     else:
-        group.add_argument(flag, type=kind, default=default, metavar=kind.__name__.upper(), help=f"default {default}")
+        group.add_argument(
+            flag,
+            type=kind,
+            default=default,
+            metavar=kind.__name__.upper(),
+            help=f"default {default}",
+        )
 
 
 def number(text: str) -> float:
@@ -123,17 +197,25 @@ def label(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def load_model(options: argparse.Namespace, names: list[str] | None) -> tuple[Layer, tuple[int, int, int]]:
+def load_model(
+    options: argparse.Namespace, names: list[str] | None
+) -> tuple[Layer, tuple[int, int, int]]:
     """The model asked for and the shape of its images: with the weights given, or else trained on the digits."""
     make, training_settings = MODELS[options.model]
     if options.weights:
         shape = tuple(options.shape or read_image(options.image).shape[1:])
-        return models.load_weights(make(shape, len(names or data.TEN_DIGITS)), options.weights), shape
+        return models.load_weights(
+            make(shape, len(names or data.TEN_DIGITS)), options.weights
+        ), shape
     if options.shape:
-        raise ValueError("--shape is for the model of --weights; the one trained on the digits takes 8 8 1")
+        raise ValueError(
+            "--shape is for the model of --weights; the one trained on the digits takes 8 8 1"
+        )
     digits = data.digits()
     model = make(digits.x_train.shape[1:])
-    training.fit(model, digits.x_train, digits.y_train, progress=sys.stderr.isatty(), **training_settings)
+    training.fit(
+        model, digits.x_train, digits.y_train, progress=sys.stderr.isatty(), **training_settings
+    )
     return model, digits.x_train.shape[1:]
 
 

@@ -43,7 +43,9 @@ class Tensor:
         return f"Tensor({self.value!r})"
 
     def __array__(self, *_, **__):
-        raise TypeError("a Tensor is no array: compute with minadv.ops inside the function that is differentiated")
+        raise TypeError(
+            "a Tensor is no array: compute with minadv.ops inside the function that is differentiated"
+        )
 
     def __bool__(self):
         raise TypeError("a Tensor has no truth value: choose with minadv.ops.where")
@@ -89,7 +91,9 @@ def vjp(f: Callable, *xs):
 
 def _differentiable(x, position: int):
     if isinstance(x, Tensor):
-        raise TypeError(f"argument {position} is already being differentiated: minadv differentiates once (first order only)")
+        raise TypeError(
+            f"argument {position} is already being differentiated: minadv differentiates once (first order only)"
+        )
     if not hasattr(x, "dtype"):
         x = np.asarray(x)
     if x.dtype.kind != "f":
@@ -116,9 +120,14 @@ def _backward(output, g, inputs: list[Tensor]) -> list:
                 gradients[parent] = part
                 heapq.heappush(queue, (-parent.order, parent))
     if gradients.keys() - inputs:  # a Tensor that f found outside
-        raise TypeError("f depends on a Tensor that is already being differentiated: minadv differentiates once (first order only)")
+        raise TypeError(
+            "f depends on a Tensor that is already being differentiated: minadv differentiates once (first order only)"
+        )
     xps = [array_module(x.value) for x in inputs]
-    return [xp.array(gradients[x]) if x in gradients else xp.zeros_like(x.value) for x, xp in zip(inputs, xps, strict=True)]
+    return [
+        xp.array(gradients[x]) if x in gradients else xp.zeros_like(x.value)
+        for x, xp in zip(inputs, xps, strict=True)
+    ]
 
 
 def value_and_grad(f: Callable, *xs):
@@ -145,7 +154,9 @@ def jacobian(f: Callable, x):
     """
     value, pull = vjp(f, x)
     if value.ndim != 2 or len(value) != len(x):
-        raise ValueError(f"f must map a batch of {len(x)} to shape ({len(x)}, K), got {value.shape}")
+        raise ValueError(
+            f"f must map a batch of {len(x)} to shape ({len(x)}, K), got {value.shape}"
+        )
     return pull_columns(value, pull)
 
 
@@ -185,6 +196,8 @@ def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0)
             analytic = float(gradient[index])
             error = abs(analytic - numeric) / max(1.0, abs(numeric))
             if not error <= tolerance:
-                raise AssertionError(f"argument {position} at {index}: VJP {analytic:.9g}, central difference {numeric:.9g}")
+                raise AssertionError(
+                    f"argument {position} at {index}: VJP {analytic:.9g}, central difference {numeric:.9g}"
+                )
             worst = max(worst, error)
     return worst

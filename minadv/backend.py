@@ -28,7 +28,9 @@ class BackendError(RuntimeError):
 
 def _load(name: str) -> ModuleType:
     if name not in BACKENDS:
-        raise ValueError(f"the backend (use_backend, MINADV_BACKEND) must be one of {', '.join(BACKENDS)}, got {name!r}")
+        raise ValueError(
+            f"the backend (use_backend, MINADV_BACKEND) must be one of {', '.join(BACKENDS)}, got {name!r}"
+        )
     if name == "numpy":
         return np
     try:
@@ -41,7 +43,9 @@ def _load(name: str) -> ModuleType:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise BackendError(f"backend 'cupy' needs a CUDA device, and none answers: {error}") from error
+        raise BackendError(
+            f"backend 'cupy' needs a CUDA device, and none answers: {error}"
+        ) from error
     if count == 0:
         raise BackendError("backend 'cupy' needs a CUDA device, and this machine has none")
     return cupy
@@ -60,7 +64,11 @@ def use_backend(name: str) -> ModuleType:
 
 def backend() -> ModuleType:
     """The module on which new data and weights are made: ``numpy``, unless the switch or ``MINADV_BACKEND`` says ``cupy``."""
-    return _current if _current is not None else use_backend(os.environ.get("MINADV_BACKEND") or "numpy")
+    return (
+        _current
+        if _current is not None
+        else use_backend(os.environ.get("MINADV_BACKEND") or "numpy")
+    )
 
 
 def _is_cupy(x) -> bool:
@@ -74,7 +82,9 @@ def array_module(*arrays) -> ModuleType:
     if not any(on_gpu):
         return np
     if any(isinstance(x, np.ndarray) for x in arrays):
-        raise TypeError("NumPy and CuPy arrays are mixed: move them to one side first (minadv.to_numpy, minadv.asarray)")
+        raise TypeError(
+            "NumPy and CuPy arrays are mixed: move them to one side first (minadv.to_numpy, minadv.asarray)"
+        )
     return sys.modules["cupy"]
 
 

@@ -27,7 +27,9 @@ def _two(value, name: str, least: int = 1) -> tuple[int, int]:
     return pair
 
 
-def padding_widths(padding, size: tuple, kernel: tuple, stride: tuple) -> tuple[tuple[int, int], tuple[int, int]]:
+def padding_widths(
+    padding, size: tuple, kernel: tuple, stride: tuple
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """``((top, bottom), (left, right))`` for ``"valid"``, ``"same"``, one integer, ``(rows, columns)`` or the four themselves.
 
     ``"same"`` makes the output ceil(size / stride) and puts the odd row or column at the bottom and right, as TensorFlow does.
@@ -35,18 +37,27 @@ def padding_widths(padding, size: tuple, kernel: tuple, stride: tuple) -> tuple[
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding == "same":
-        total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
+        total = [
+            max((-(-n // s) - 1) * s + k - n, 0)
+            for n, k, s in zip(size, kernel, stride, strict=True)
+        ]
         return tuple((t // 2, t - t // 2) for t in total)
     sides = (padding, padding) if isinstance(padding, int) else padding
     if not isinstance(sides, tuple | list) or len(sides) != 2:
-        raise ValueError(f"padding must be 'valid', 'same', an integer or two pairs of integers, got {padding!r}")
+        raise ValueError(
+            f"padding must be 'valid', 'same', an integer or two pairs of integers, got {padding!r}"
+        )
     return tuple(_two(side, "padding", least=0) for side in sides)
 
 
 def _output_size(size: tuple, widths: tuple, kernel: tuple, stride: tuple) -> tuple[int, int]:
-    out = tuple((n + sum(w) - k) // s + 1 for n, w, k, s in zip(size, widths, kernel, stride, strict=True))
+    out = tuple(
+        (n + sum(w) - k) // s + 1 for n, w, k, s in zip(size, widths, kernel, stride, strict=True)
+    )
     if min(out) < 1:
-        raise ValueError(f"a kernel of {kernel} does not fit into images of {tuple(size)} with padding {widths}")
+        raise ValueError(
+            f"a kernel of {kernel} does not fit into images of {tuple(size)} with padding {widths}"
+        )
     return out
 
 
@@ -66,7 +77,9 @@ def _windows(x, kernel, stride):
     n, h, w, c = x.shape
     dn, dh, dw, dc = x.strides
     shape = (n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh, kw, c)
-    return array_module(x).lib.stride_tricks.as_strided(x, shape, (dn, dh * sh, dw * sw, dh, dw, dc))
+    return array_module(x).lib.stride_tricks.as_strided(
+        x, shape, (dn, dh * sh, dw * sw, dh, dw, dc)
+    )
 
 
 def _im2col(x, kernel, stride):
@@ -75,7 +88,11 @@ def _im2col(x, kernel, stride):
     windows = _windows(x, kernel, stride)
     n, oh, ow, kh, kw, c = windows.shape
     if kw * c < SHORT_RUN:
-        return xp.ascontiguousarray(windows.transpose(3, 4, 5, 0, 1, 2)).reshape(kh * kw * c, n * oh * ow).T
+        return (
+            xp.ascontiguousarray(windows.transpose(3, 4, 5, 0, 1, 2))
+            .reshape(kh * kw * c, n * oh * ow)
+            .T
+        )
     return xp.ascontiguousarray(windows).reshape(n * oh * ow, kh * kw * c)
 
 
@@ -84,12 +101,16 @@ def _col2im(windows, shape, stride, widths):
     (sh, sw), ((top, bottom), (left, right)) = stride, widths
     n, h, w, c = shape
     _, oh, ow, kh, kw, _ = windows.shape
-    groups = -(-(left + w + right) // sw)  # sw columns each: what sw neighboring taps see lies side by side, one run to add
+    groups = -(
+        -(left + w + right) // sw
+    )  # sw columns each: what sw neighboring taps see lies side by side, one run to add
     x = array_module(windows).zeros((n, top + h + bottom, groups, sw, c), dtype=windows.dtype)
     for i in range(kh):
         for j in range(0, kw, sw):
             taps = min(sw, kw - j)
-            x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :taps] += windows[:, :, :, i, j : j + taps]
+            x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :taps] += windows[
+                :, :, :, i, j : j + taps
+            ]
     return x.reshape(n, top + h + bottom, groups * sw, c)[:, top : top + h, left : left + w]
 
 
@@ -115,10 +136,15 @@ def _image_gradient(g, w, shape, stride, widths):
     if stride == (1, 1) and c_out <= 2 * c_in and max(map(max, widths)) < min(kh, kw):
         # Then it is a convolution, too, with the kernel turned by half a turn: gathering is faster than adding back.
         turned = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (kh, kw, C_out, C_in)
-        rest = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip((kh, kw), widths, strict=True))
+        rest = tuple(
+            (k - 1 - before, k - 1 - after)
+            for k, (before, after) in zip((kh, kw), widths, strict=True)
+        )
         return _columns_to_output(_im2col(_framed(g, rest), (kh, kw), stride), turned, shape[1:3])
     rows, matrix = g.reshape(-1, c_out), w.reshape(-1, c_out)
-    columns = (matrix @ rows.T).T if kw * c_in < SHORT_RUN else rows @ matrix.T  # (N·OH·OW, kh·kw·C_in)
+    columns = (
+        (matrix @ rows.T).T if kw * c_in < SHORT_RUN else rows @ matrix.T
+    )  # (N·OH·OW, kh·kw·C_in)
     return _col2im(columns.reshape(*g.shape[:3], kh, kw, c_in), shape, stride, widths)
 
 
@@ -137,7 +163,9 @@ def _check(x, channels: int, b, outputs: int):
     if x.shape[3] != channels:
         raise ValueError(f"x has {x.shape[3]} channels, but the kernel expects {channels}")
     if b is not None and raw(b).shape != (outputs,):
-        raise ValueError(f"b must have shape ({outputs},), one number per output channel, got {raw(b).shape}")
+        raise ValueError(
+            f"b must have shape ({outputs},), one number per output channel, got {raw(b).shape}"
+        )
 
 
 def conv2d(x, w, b=None, *, stride=1, padding="valid"):
@@ -177,7 +205,10 @@ def conv2d_transpose(x, w, b=None, *, stride=1, padding="valid"):
         widths = padding_widths("same", size, kernel, stride)
     else:
         widths = padding_widths(padding, u.shape[1:3], kernel, stride)
-        size = tuple((n - 1) * s + k - sum(p) for n, s, k, p in zip(u.shape[1:3], stride, kernel, widths, strict=True))
+        size = tuple(
+            (n - 1) * s + k - sum(p)
+            for n, s, k, p in zip(u.shape[1:3], stride, kernel, widths, strict=True)
+        )
         if min(size) < 1:
             raise ValueError(f"padding {widths} leaves nothing of the output")
     shape = (len(u), *size, v.shape[2])
@@ -216,7 +247,12 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
     return record(
         y,
         (x, lambda g: _col2im(g[:, :, :, None, None, :] * v, u.shape, stride, widths)),
-        (w, lambda g: xp.stack([(seen(i, j) * g).sum(axis=(0, 1, 2)) for i, j in taps]).reshape(v.shape)),
+        (
+            w,
+            lambda g: xp.stack([(seen(i, j) * g).sum(axis=(0, 1, 2)) for i, j in taps]).reshape(
+                v.shape
+            ),
+        ),
         (b, _bias_gradient),
     )
 
@@ -231,7 +267,9 @@ def _pooling(u, size, stride, padding):
     stride = kernel if stride is None else _two(stride, "stride")
     widths = padding_widths(padding, u.shape[1:3], kernel, stride)
     if any(max(sides) >= k for sides, k in zip(widths, kernel, strict=True)):
-        raise ValueError(f"padding must be smaller than size, {kernel}, or a window sees nothing of the image; got {padding!r}")
+        raise ValueError(
+            f"padding must be smaller than size, {kernel}, or a window sees nothing of the image; got {padding!r}"
+        )
     _output_size(u.shape[1:3], widths, kernel, stride)
     return kernel, stride, widths
 

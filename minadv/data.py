@@ -31,7 +31,9 @@ MNIST_SHA256 = {  # of the compressed files as published
 }
 TEN_DIGITS = tuple("0123456789")
 HEALTH = ("Healthy", "Unhealthy")
-LEAVES_AT_ONCE = 1 << 17  # pixels drawn together: what is computed for each of them then fits the cache
+LEAVES_AT_ONCE = (
+    1 << 17
+)  # pixels drawn together: what is computed for each of them then fits the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +67,18 @@ def digits() -> Dataset:
     https://doi.org/10.24432/C50P49, licensed under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/).
     These are the 1,797 images of its test set, with values unchanged; the file ``digits.npz`` carries this notice too.
     """
-    with resources.files("minadv").joinpath("digits.npz").open("rb") as file, np.load(file) as archive:
+    with (
+        resources.files("minadv").joinpath("digits.npz").open("rb") as file,
+        np.load(file) as archive,
+    ):
         images, labels = archive["images"], archive["labels"]
     x, y = np.float32(images[..., np.newaxis]) / 16, np.int64(labels)  # (1797, 8, 8, 1)
 
     is_test = np.zeros(len(y), bool)
     is_test[np.argsort(y, kind="stable")[::5]] = True
-    return Dataset("digits", *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])), TEN_DIGITS)
+    return Dataset(
+        "digits", *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])), TEN_DIGITS
+    )
 
 
 def mnist(*, mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Dataset:
@@ -89,19 +96,33 @@ def mnist(*, mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Dataset
     """
     given = os.environ.get("MINADV_DATA")
     if given:
-        train_images, train_labels, test_images, test_labels = (Path(given) / "mnist" / name for name in MNIST_SHA256)
+        train_images, train_labels, test_images, test_labels = (
+            Path(given) / "mnist" / name for name in MNIST_SHA256
+        )
     else:
         train_images, train_labels, test_images, test_labels = _downloaded_mnist(mirrors, progress)
     x_train, y_train = _labeled_images(train_images, train_labels)
     x_test, y_test = _labeled_images(test_images, test_labels)
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise DataError(f"{test_images}: images of {x_test.shape[1:]}, but those of {train_images.name} are {x_train.shape[1:]}")
-    return Dataset("mnist", _as_pixels(x_train), asarray(y_train, np.int64), _as_pixels(x_test), asarray(y_test, np.int64), TEN_DIGITS)
+        raise DataError(
+            f"{test_images}: images of {x_test.shape[1:]}, but those of {train_images.name} are {x_train.shape[1:]}"
+        )
+    return Dataset(
+        "mnist",
+        _as_pixels(x_train),
+        asarray(y_train, np.int64),
+        _as_pixels(x_test),
+        asarray(y_test, np.int64),
+        TEN_DIGITS,
+    )
 
 
 def _downloaded_mnist(mirrors: Sequence[str], progress: bool) -> list[Path]:
     try:
-        return [fetch(name, sha256, folder="mnist", mirrors=mirrors, progress=progress) for name, sha256 in MNIST_SHA256.items()]
+        return [
+            fetch(name, sha256, folder="mnist", mirrors=mirrors, progress=progress)
+            for name, sha256 in MNIST_SHA256.items()
+        ]
     except DataError as error:
         raise DataError(
             f"{error}\nIf you have the four MNIST files, put them into a folder called mnist and set MINADV_DATA to the folder "
@@ -113,9 +134,13 @@ def _labeled_images(images_path: Path, labels_path: Path) -> tuple[np.ndarray, n
     images, labels = read_idx(images_path), read_idx(labels_path)
     for path, array, ndim in ((images_path, images, 3), (labels_path, labels, 1)):
         if array.dtype != np.uint8 or array.ndim != ndim or array.size == 0:
-            raise DataError(f"{path}: expected uint8 with {ndim} dimension(s), not empty, got {array.dtype} of {array.shape}")
+            raise DataError(
+                f"{path}: expected uint8 with {ndim} dimension(s), not empty, got {array.dtype} of {array.shape}"
+            )
     if len(images) != len(labels):
-        raise DataError(f"{labels_path}: {len(labels)} labels, but {images_path.name} has {len(images)} images")
+        raise DataError(
+            f"{labels_path}: {len(labels)} labels, but {images_path.name} has {len(images)} images"
+        )
     if labels.max() >= len(TEN_DIGITS):
         raise DataError(f"{labels_path}: labels must be 0 to 9, got {labels.max()}")
     return images, labels
@@ -125,7 +150,9 @@ def _as_pixels(images: np.ndarray):
     return asarray(images[..., np.newaxis], np.float32) / 255  # (N, H, W, 1)
 
 
-def leaves(count: int = 5000, *, task: str = "health", size: int = 32, rng: int | np.random.Generator = 0) -> Dataset:
+def leaves(
+    count: int = 5000, *, task: str = "health", size: int = 32, rng: int | np.random.Generator = 0
+) -> Dataset:
     """RGB images of leaves drawn by code, one leaf each; every fifth image is for testing.
 
     ``task="health"``: is the leaf "Healthy" (0) or "Unhealthy" (1)? Willow, beech, oak and linden leaves, half of them with
@@ -150,19 +177,31 @@ def leaves(count: int = 5000, *, task: str = "health", size: int = 32, rng: int 
         _check_integer("rng", rng, least=0, what="a numpy.random.Generator or an integer seed")
     rng = np.random.default_rng(rng)
 
-    classes = HEALTH if task == "health" else tuple(kind.name.capitalize() for kind in foliage.SPECIES)
+    classes = (
+        HEALTH if task == "health" else tuple(kind.name.capitalize() for kind in foliage.SPECIES)
+    )
     y = rng.permutation(np.arange(count) % len(classes))
     if task == "health":
-        species, severity = rng.integers(len(foliage.TREES), size=count), y * (1 - 0.8 * rng.random(count) ** 2)
+        species, severity = (
+            rng.integers(len(foliage.TREES), size=count),
+            y * (1 - 0.8 * rng.random(count) ** 2),
+        )
     else:
         species, severity = y, np.zeros(count)
     step = max(1, LEAVES_AT_ONCE // size**2)
     cuts = range(step, count, step)
-    x = [foliage.draw(*part, size=size, rng=rng) for part in zip(np.split(species, cuts), np.split(severity, cuts), strict=True)]
+    x = [
+        foliage.draw(*part, size=size, rng=rng)
+        for part in zip(np.split(species, cuts), np.split(severity, cuts), strict=True)
+    ]
 
     is_test = np.arange(count) % 5 == 4
     x, y = np.concatenate(x), np.int64(y)
-    return Dataset(f"leaves ({task})", *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])), classes)
+    return Dataset(
+        f"leaves ({task})",
+        *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])),
+        classes,
+    )
 
 
 def _check_integer(name: str, value, *, least: int, what: str = "an integer") -> None:

@@ -15,7 +15,9 @@ __all__ = ["fetch"]
 STALE = 3600  # seconds: a live download writes at least every 30 (pooch's timeout), so an older temporary file is a dead one
 
 
-def fetch(name: str, sha256: str, *, folder: str, mirrors: Sequence[str], progress: bool = True) -> Path:
+def fetch(
+    name: str, sha256: str, *, folder: str, mirrors: Sequence[str], progress: bool = True
+) -> Path:
     """The path of a file in the cache, downloaded first if it is not there or is damaged.
 
     The cache is the directory ``MINADV_CACHE``, or else the operating system's place for caches. A download goes to a temporary
@@ -31,7 +33,9 @@ def fetch(name: str, sha256: str, *, folder: str, mirrors: Sequence[str], progre
     try:
         import pooch
     except ImportError as error:
-        raise DataError(f"{name}: downloading needs pooch, which is not installed: pip install pooch") from error
+        raise DataError(
+            f"{name}: downloading needs pooch, which is not installed: pip install pooch"
+        ) from error
     pooch.get_logger().setLevel("INFO" if progress else "WARNING")
 
     directory = Path(os.environ.get("MINADV_CACHE") or pooch.os_cache("minadv")) / folder
@@ -40,10 +44,17 @@ def fetch(name: str, sha256: str, *, folder: str, mirrors: Sequence[str], progre
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{name}"
         try:
-            return Path(pooch.retrieve(url, sha256, fname=name, path=directory, progressbar=progress))
-        except (OSError, ValueError) as error:  # no connection, HTTP error, cut short, wrong checksum
+            return Path(
+                pooch.retrieve(url, sha256, fname=name, path=directory, progressbar=progress)
+            )
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # no connection, HTTP error, cut short, wrong checksum
             failures.append(f"\n  {url}: {error}")
-    raise DataError(f"{name}: none of {len(failures)} mirrors delivered it to {directory}" + "".join(failures))
+    raise DataError(
+        f"{name}: none of {len(failures)} mirrors delivered it to {directory}" + "".join(failures)
+    )
 
 
 def remove_stale(directory: Path) -> None:

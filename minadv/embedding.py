@@ -18,14 +18,31 @@ from tqdm import tqdm
 from minadv.backend import array_module, like
 from minadv.parallel import map_chunks, one_blas_thread
 
-__all__ = ["PCA", "TSNE", "conditional_probabilities", "joint_probabilities", "kl_divergence", "kl_gradient", "pca", "tsne"]
+__all__ = [
+    "PCA",
+    "TSNE",
+    "conditional_probabilities",
+    "joint_probabilities",
+    "kl_divergence",
+    "kl_gradient",
+    "pca",
+    "tsne",
+]
 
 START_SPREAD = 1e-4  # standard deviation of the first map: so small that any two points can still change places
 HISTORY_EVERY = 50  # steps between two entries of TSNE.kl_history
-GAIN_STEP, GAIN_DECAY, GAIN_FLOOR = 0.2, 0.8, 0.01  # the adaptive step of Jacobs (1988), with the values of the authors' code
-ENTROPY_TOLERANCE = 1e-5  # of the bisection for the perplexity, in nats: a relative error of 1e-5 in the perplexity
+GAIN_STEP, GAIN_DECAY, GAIN_FLOOR = (
+    0.2,
+    0.8,
+    0.01,
+)  # the adaptive step of Jacobs (1988), with the values of the authors' code
+ENTROPY_TOLERANCE = (
+    1e-5  # of the bisection for the perplexity, in nats: a relative error of 1e-5 in the perplexity
+)
 BISECTIONS = 100  # at most
-BLOCK_BYTES = 2**20  # of an N x N array per chunk: measured best on two cores with 2 MiB of cache each
+BLOCK_BYTES = (
+    2**20
+)  # of an N x N array per chunk: measured best on two cores with 2 MiB of cache each
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +62,9 @@ class PCA:
         """The coordinates ``(M, k)`` of ``x`` ``(M, *features)`` on the components."""
         _check_array(x, "x")
         if x.shape[1:] != self.mean.shape:
-            raise ValueError(f"x must have features of shape {self.mean.shape}, like the fitted data, got {x.shape[1:]}")
+            raise ValueError(
+                f"x must have features of shape {self.mean.shape}, like the fitted data, got {x.shape[1:]}"
+            )
         components = self.components.reshape(len(self.components), -1)  # (k, D)
         return (x - self.mean).reshape(len(x), -1) @ components.T  # (M, k)
 
@@ -53,7 +72,9 @@ class PCA:
         """The points ``(M, *features)`` whose coordinates on the components are ``z`` ``(M, k)``, and zero on all others."""
         _check_array(z, "z")
         if z.shape[1:] != self.explained_variance.shape:
-            raise ValueError(f"z must have one column per component, (M, {len(self.components)}), got shape {z.shape}")
+            raise ValueError(
+                f"z must have one column per component, (M, {len(self.components)}), got shape {z.shape}"
+            )
         return self.mean + array_module(z).tensordot(z, self.components, axes=1)
 
 
@@ -77,7 +98,9 @@ def pca(x, components=2) -> PCA:
     # float32 sums of many examples drift; distances from the first one make the mean of equal examples exact
     mean = (x[0] + (x - x[0]).mean(axis=0, dtype=xp.float64)).astype(x.dtype)
     with one_blas_thread():  # its many small steps gain little from a second thread, and wait for it where the cores are busy
-        _, s, vt = xp.linalg.svd((x - mean).reshape(len(x), -1), full_matrices=False)  # (min(N, D),), (min(N, D), D)
+        _, s, vt = xp.linalg.svd(
+            (x - mean).reshape(len(x), -1), full_matrices=False
+        )  # (min(N, D),), (min(N, D), D)
 
     vt = vt[:components]
     largest = xp.abs(vt).argmax(axis=1)
@@ -122,7 +145,9 @@ def conditional_probabilities(x, perplexity=30.0):
     _check_points(x)
     _check_number(perplexity, "perplexity", 1)
     if perplexity > len(x) - 1:
-        raise ValueError(f"perplexity must be <= N - 1 = {len(x) - 1}, the number of neighbors a point has, got {perplexity!r}")
+        raise ValueError(
+            f"perplexity must be <= N - 1 = {len(x) - 1}, the number of neighbors a point has, got {perplexity!r}"
+        )
     xp = array_module(x)
     # squared distances are differences of large numbers: they alone are computed in float64, from centered points
     points = x.reshape(len(x), -1).astype(xp.float64)
@@ -154,11 +179,16 @@ def _neighbor_distribution(distance, i, target, dtype):
         p[itself] = 0
         total = p.sum(axis=1, keepdims=True)
         p /= total
-        entropy = xp.log(total) + beta * (p * distance).sum(axis=1, keepdims=True)  # -sum_j p_{j|i} log p_{j|i}
+        entropy = xp.log(total) + beta * (p * distance).sum(
+            axis=1, keepdims=True
+        )  # -sum_j p_{j|i} log p_{j|i}
         if bool((xp.abs(entropy - target) <= ENTROPY_TOLERANCE).all()):
             break
         too_many_neighbors = entropy > target
-        lower, upper = xp.where(too_many_neighbors, beta, lower), xp.where(too_many_neighbors, upper, beta)
+        lower, upper = (
+            xp.where(too_many_neighbors, beta, lower),
+            xp.where(too_many_neighbors, upper, beta),
+        )
         beta = xp.where(xp.isinf(upper), 2 * beta, (lower + upper) / 2)
     return p
 
@@ -197,7 +227,9 @@ def kl_divergence(p, y) -> float:
         return kernel.sum(axis=1), (p * xp.log(ratio)).sum(axis=1)
 
     z, kl = map_chunks(sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
-    return float(kl.sum()) + math.log(float(z.sum()))  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
+    return float(kl.sum()) + math.log(
+        float(z.sum())
+    )  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
 
 
 def kl_gradient(p, y, exaggeration=1.0):
@@ -212,7 +244,9 @@ def kl_gradient(p, y, exaggeration=1.0):
     """
     _check_map(p, y)
     xp = array_module(p, y)
-    y1 = xp.concatenate([y, xp.ones((len(y), 1), y.dtype)], axis=1)  # weights w_ij times this: sum_j w_ij y_j, and sum_j w_ij
+    y1 = xp.concatenate(
+        [y, xp.ones((len(y), 1), y.dtype)], axis=1
+    )  # weights w_ij times this: sum_j w_ij y_j, and sum_j w_ij
 
     def sums(i, p):
         kernel = _student_kernel(y, i)  # (n, N)
@@ -275,7 +309,9 @@ def tsne(
     _check_number(early_exaggeration, "early_exaggeration", 1)
     _check_number(exaggeration_steps, "exaggeration_steps", 0, kind=Integral)
     if len(momentum) != 2:
-        raise ValueError(f"momentum must be two numbers, before and after the switch, got {momentum!r}")
+        raise ValueError(
+            f"momentum must be two numbers, before and after the switch, got {momentum!r}"
+        )
     for alpha in momentum:
         _check_number(alpha, "momentum", 0, 1)
     conditional = conditional_probabilities(x, perplexity)
@@ -288,7 +324,9 @@ def tsne(
     first = y = _first_map(x, components, init, rng)
     velocity, gains = xp.zeros_like(y), xp.ones_like(y)
     history = []
-    with one_blas_thread():  # the matrix products are narrow: a second thread costs more than it computes
+    with (
+        one_blas_thread()
+    ):  # the matrix products are narrow: a second thread costs more than it computes
         for step in tqdm(range(steps), desc="t-SNE", disable=not progress):
             if step % HISTORY_EVERY == 0:
                 history.append(kl_divergence(p, y))
@@ -298,7 +336,9 @@ def tsne(
                 y, velocity, gains = first, xp.zeros_like(y), xp.ones_like(y)
             gradient = kl_gradient(p, y, early_exaggeration if early else 1.0)
             downhill = gradient * velocity < 0
-            gains = xp.maximum(xp.where(downhill, gains + GAIN_STEP, gains * GAIN_DECAY), GAIN_FLOOR)
+            gains = xp.maximum(
+                xp.where(downhill, gains + GAIN_STEP, gains * GAIN_DECAY), GAIN_FLOOR
+            )
             velocity = momentum[0 if early else 1] * velocity - learning_rate * gains * gradient
             y = y + velocity
             y -= y.mean(axis=0)  # the divergence does not see where the map lies
@@ -340,9 +380,13 @@ def _rows_at_a_time(x):
 
 def _check_array(x, name):
     if getattr(x, "dtype", None) not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}")
+        raise TypeError(
+            f"{name} must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
+        )
     if x.ndim < 2:
-        raise ValueError(f"{name} must have at least two axes, the first one for the examples, got shape {x.shape}")
+        raise ValueError(
+            f"{name} must have at least two axes, the first one for the examples, got shape {x.shape}"
+        )
     if not bool(array_module(x).isfinite(x).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinite values")
 
@@ -350,16 +394,24 @@ def _check_array(x, name):
 def _check_points(x):
     _check_array(x, "x")
     if len(x) < 2 or math.prod(x.shape[1:]) == 0:
-        raise ValueError(f"x must hold at least two examples of at least one feature, got shape {x.shape}")
+        raise ValueError(
+            f"x must hold at least two examples of at least one feature, got shape {x.shape}"
+        )
 
 
 def _check_map(p, y):
     if y.ndim != 2 or p.shape != (len(y), len(y)):
-        raise ValueError(f"p must be (N, N) and y (N, components), got shapes {p.shape} and {y.shape}")
+        raise ValueError(
+            f"p must be (N, N) and y (N, components), got shapes {p.shape} and {y.shape}"
+        )
 
 
 def _check_number(value, name, least, most=math.inf, kind=Real):
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {'an integer' if kind is Integral else 'a number'}, got {value!r}")
+        raise TypeError(
+            f"{name} must be {'an integer' if kind is Integral else 'a number'}, got {value!r}"
+        )
     if not least <= value <= most or value == math.inf:
-        raise ValueError(f"{name} must be {f'>= {least}' if most == math.inf else f'in [{least}, {most}]'}, got {value!r}")
+        raise ValueError(
+            f"{name} must be {f'>= {least}' if most == math.inf else f'in [{least}, {most}]'}, got {value!r}"
+        )

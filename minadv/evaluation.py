@@ -59,7 +59,9 @@ def logits(model: Callable, x):
     """
     z = map_chunks(model, x, chunk=chunk_size(model, x))
     if z.ndim != 2 or len(z) != len(x):
-        raise ValueError(f"model must return logits of shape (N, K) with N = {len(x)}, got {tuple(z.shape)}")
+        raise ValueError(
+            f"model must return logits of shape (N, K) with N = {len(x)}, got {tuple(z.shape)}"
+        )
     if not array_module(z).isfinite(z).all():
         raise ValueError("model must return finite logits, got NaN or infinity")
     return z
@@ -108,7 +110,9 @@ def robust_accuracy(model: Callable, x, y, *attacked) -> float:
     robust = _correct(model, x, y)
     for images in map(_images, attacked):
         if images.shape != x.shape:
-            raise ValueError(f"attacked must have the shape of x, {tuple(x.shape)}, got {tuple(images.shape)}")
+            raise ValueError(
+                f"attacked must have the shape of x, {tuple(x.shape)}, got {tuple(images.shape)}"
+            )
         robust = robust & _correct(model, images, y)
     return _mean(robust)
 
@@ -126,7 +130,9 @@ class EpsilonCurve:
     true_confidence: np.ndarray  # mean probability of the true label
 
 
-def accuracy_curve(model: Callable, attack: Callable, y, epsilons: Iterable[float], *, progress: bool = False) -> EpsilonCurve:
+def accuracy_curve(
+    model: Callable, attack: Callable, y, epsilons: Iterable[float], *, progress: bool = False
+) -> EpsilonCurve:
     """Accuracy and confidence of ``model`` against eps (B6).
 
     Attack ``model`` itself and it is the white-box curve; attack another model and it is the transfer curve (C6), to
@@ -141,8 +147,15 @@ def accuracy_curve(model: Callable, attack: Callable, y, epsilons: Iterable[floa
     whether to show a bar (off by default). Raises :class:`ValueError` for a bad eps, and as :func:`accuracy`.
     """
     epsilons = np.asarray(list(epsilons), dtype=float)
-    if epsilons.ndim != 1 or epsilons.size == 0 or not np.isfinite(epsilons).all() or (epsilons < 0).any():
-        raise ValueError(f"epsilons must be one or more finite numbers >= 0, got {epsilons.tolist()}")
+    if (
+        epsilons.ndim != 1
+        or epsilons.size == 0
+        or not np.isfinite(epsilons).all()
+        or (epsilons < 0).any()
+    ):
+        raise ValueError(
+            f"epsilons must be one or more finite numbers >= 0, got {epsilons.tolist()}"
+        )
     rows = []
     for eps in tqdm(epsilons.tolist(), desc="eps", disable=not progress):
         z, labels = _judge(model, _images(attack(eps)), y)
@@ -204,13 +217,19 @@ def perturbation_summary(result, quantiles: Sequence[float] = (0.25, 0.75)) -> P
         raise ValueError(f"quantiles must lie in [0, 1], got {quantiles}")
     success = to_numpy(result.success)
     if not success.any():
-        raise ValueError(f"result must hold a success to have a perturbation's size, got 0 of {len(success)}")
+        raise ValueError(
+            f"result must hold a success to have a perturbation's size, got 0 of {len(success)}"
+        )
 
     def sizes(per_example) -> Sizes:
         successful = to_numpy(per_example, dtype=float)[success]
-        return Sizes(float(np.median(successful)), {q: float(np.quantile(successful, q)) for q in quantiles})
+        return Sizes(
+            float(np.median(successful)), {q: float(np.quantile(successful, q)) for q in quantiles}
+        )
 
-    return PerturbationSummary(len(success), int(success.sum()), sizes(result.linf), sizes(result.l2), sizes(result.l0))
+    return PerturbationSummary(
+        len(success), int(success.sum()), sizes(result.linf), sizes(result.l2), sizes(result.l0)
+    )
 
 
 # Two classes: a yes or no, and a score with a threshold.
@@ -238,28 +257,45 @@ class Outcomes:
     @property
     def accuracy(self) -> float:
         """The share of all examples that is predicted right."""
-        right, wrong = self.true_positives + self.true_negatives, self.false_positives + self.false_negatives
+        right, wrong = (
+            self.true_positives + self.true_negatives,
+            self.false_positives + self.false_negatives,
+        )
         return _share(right, wrong, "accuracy", "there is no example")
 
     @property
     def precision(self) -> float:
         """The share of predicted positives that is truly positive."""
-        return _share(self.true_positives, self.false_positives, "precision", "nothing is predicted positive")
+        return _share(
+            self.true_positives, self.false_positives, "precision", "nothing is predicted positive"
+        )
 
     @property
     def recall(self) -> float:
         """The share of true positives that is found: the true-positive rate."""
-        return _share(self.true_positives, self.false_negatives, "recall", "nothing is truly positive")
+        return _share(
+            self.true_positives, self.false_negatives, "recall", "nothing is truly positive"
+        )
 
     @property
     def false_positive_rate(self) -> float:
         """The share of true negatives that raises a false alarm."""
-        return _share(self.false_positives, self.true_negatives, "false_positive_rate", "nothing is truly negative")
+        return _share(
+            self.false_positives,
+            self.true_negatives,
+            "false_positive_rate",
+            "nothing is truly negative",
+        )
 
     @property
     def false_negative_rate(self) -> float:
         """The share of true positives that is missed."""
-        return _share(self.false_negatives, self.true_positives, "false_negative_rate", "nothing is truly positive")
+        return _share(
+            self.false_negatives,
+            self.true_positives,
+            "false_negative_rate",
+            "nothing is truly positive",
+        )
 
 
 def outcomes(y_true, y_pred) -> Outcomes:
@@ -270,7 +306,9 @@ def outcomes(y_true, y_pred) -> Outcomes:
     """
     truth, prediction = _binary(y_true, "y_true"), _binary(y_pred, "y_pred")
     if truth.shape != prediction.shape:
-        raise ValueError(f"y_pred must have the shape of y_true, {truth.shape}, got {prediction.shape}")
+        raise ValueError(
+            f"y_pred must have the shape of y_true, {truth.shape}, got {prediction.shape}"
+        )
     return Outcomes(
         true_positives=int((truth & prediction).sum()),
         false_positives=int((~truth & prediction).sum()),
@@ -285,7 +323,9 @@ class RocCurve:
 
     false_positive_rate: np.ndarray
     true_positive_rate: np.ndarray
-    thresholds: np.ndarray  # falling from infinity, where nothing is positive, through every score that occurs
+    thresholds: (
+        np.ndarray
+    )  # falling from infinity, where nothing is positive, through every score that occurs
 
 
 def roc_curve(negatives, positives) -> RocCurve:
@@ -295,9 +335,14 @@ def roc_curve(negatives, positives) -> RocCurve:
     truly positive, shape (P,); higher means more positive. Raises :class:`ValueError` for scores that are empty or
     not finite.
     """
-    negatives, positives = _sorted_scores(negatives, "negatives"), _sorted_scores(positives, "positives")
+    negatives, positives = (
+        _sorted_scores(negatives, "negatives"),
+        _sorted_scores(positives, "positives"),
+    )
     thresholds = np.append(np.inf, np.unique(np.append(negatives, positives))[::-1])
-    false_positives = len(negatives) - np.searchsorted(negatives, thresholds)  # how many scores are >= each threshold
+    false_positives = len(negatives) - np.searchsorted(
+        negatives, thresholds
+    )  # how many scores are >= each threshold
     true_positives = len(positives) - np.searchsorted(positives, thresholds)
     return RocCurve(false_positives / len(negatives), true_positives / len(positives), thresholds)
 
@@ -309,9 +354,16 @@ def auc(negatives, positives) -> float:
     Arguments and errors as :func:`roc_curve`. (Hanley and McNeil 1982, "The meaning and use of the area under a
     receiver operating characteristic (ROC) curve")
     """
-    negatives, positives = _sorted_scores(negatives, "negatives"), _sorted_scores(positives, "positives")
-    below = int(np.searchsorted(negatives, positives, side="left").sum())  # pairs with negative < positive
-    not_above = int(np.searchsorted(negatives, positives, side="right").sum())  # pairs with negative <= positive
+    negatives, positives = (
+        _sorted_scores(negatives, "negatives"),
+        _sorted_scores(positives, "positives"),
+    )
+    below = int(
+        np.searchsorted(negatives, positives, side="left").sum()
+    )  # pairs with negative < positive
+    not_above = int(
+        np.searchsorted(negatives, positives, side="right").sum()
+    )  # pairs with negative <= positive
     return (below + not_above) / (2 * len(negatives) * len(positives))
 
 
@@ -352,17 +404,23 @@ def _labels(y, z) -> np.ndarray:
     if y.dtype.kind not in "iu":
         raise TypeError(f"y must hold integers, got dtype {y.dtype}")
     if y.shape not in ((), (count,)):
-        raise ValueError(f"y must be one integer or have shape ({count},), one label per example, got shape {y.shape}")
+        raise ValueError(
+            f"y must be one integer or have shape ({count},), one label per example, got shape {y.shape}"
+        )
     outside = (y < 0) | (y >= classes)
     if outside.any():
-        raise ValueError(f"y must lie in 0..{classes - 1}, the labels of the {classes} logits, got {y[outside].flat[0]}")
+        raise ValueError(
+            f"y must lie in 0..{classes - 1}, the labels of the {classes} logits, got {y[outside].flat[0]}"
+        )
     return np.broadcast_to(y, count)
 
 
 def _binary(y, name: str) -> np.ndarray:
     y = to_numpy(y)
     if y.ndim != 1 or not ((y == 0) | (y == 1)).all():
-        raise ValueError(f"{name} must hold labels 0 and 1, shape (N,), got {np.unique(y).tolist()[:5]}, shape {y.shape}")
+        raise ValueError(
+            f"{name} must hold labels 0 and 1, shape (N,), got {np.unique(y).tolist()[:5]}, shape {y.shape}"
+        )
     return y.astype(bool)
 
 

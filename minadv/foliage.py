@@ -46,10 +46,20 @@ SPECIES = TREES + (
 )
 
 # Palettes: rows of red, green, blue
-GREENS = np.float32([(0.14, 0.38, 0.10), (0.36, 0.60, 0.16), (0.20, 0.50, 0.14), (0.16, 0.44, 0.24)])
+GREENS = np.float32(
+    [(0.14, 0.38, 0.10), (0.36, 0.60, 0.16), (0.20, 0.50, 0.14), (0.16, 0.44, 0.24)]
+)
 YELLOWS = np.float32([(0.80, 0.72, 0.20), (0.70, 0.66, 0.30), (0.78, 0.60, 0.16)])
 BROWNS = np.float32([(0.36, 0.22, 0.08), (0.22, 0.13, 0.07), (0.52, 0.36, 0.12)])
-PATTERNS = np.float32([(0.90, 0.88, 0.66), (0.84, 0.76, 0.24), (0.46, 0.10, 0.16), (0.30, 0.16, 0.10), (0.80, 0.45, 0.50)])
+PATTERNS = np.float32(
+    [
+        (0.90, 0.88, 0.66),
+        (0.84, 0.76, 0.24),
+        (0.46, 0.10, 0.16),
+        (0.30, 0.16, 0.10),
+        (0.80, 0.45, 0.50),
+    ]
+)
 WATER = np.float32([(0.95, 0.97, 1.00)])
 BACKGROUNDS = np.float32(  # the two colors between which each one's texture varies
     [
@@ -62,7 +72,9 @@ BACKGROUNDS = np.float32(  # the two colors between which each one's texture var
 CLOTH = 2  # its row; cloth is dyed in all colors
 
 
-def draw(species: np.ndarray, severity: np.ndarray, *, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw(
+    species: np.ndarray, severity: np.ndarray, *, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """Images ``(N, size, size, 3)``, float32 in [0, 1], of one leaf each.
 
     ``species``: ``(N,)``, indices into :data:`SPECIES`. ``severity``: ``(N,)``, how ill each leaf is, from 0 (healthy) to 1.
@@ -72,7 +84,11 @@ def draw(species: np.ndarray, severity: np.ndarray, *, size: int, rng: np.random
     leaf = lay_out(dice, species)
     blade = grow(dice, leaf, species)
     blade = fall_ill(dice, leaf, blade, np.float32(severity)[:, np.newaxis, np.newaxis])
-    blade = mix(blade, dice.color(WATER), dice.chance(0.3) * dice.uniform(0.3, 0.8) * dots(dice, leaf, most=3, radius=0.05))
+    blade = mix(
+        blade,
+        dice.color(WATER),
+        dice.chance(0.3) * dice.uniform(0.3, 0.8) * dots(dice, leaf, most=3, radius=0.05),
+    )
 
     image = background(dice)
     image = mix(image, dice.color(GREENS), leaf.stem)
@@ -86,7 +102,10 @@ class Dice:
     def __init__(self, rng: np.random.Generator, count: int, size: int):
         self.rng, self.count, self.size = rng, count, size
         centers = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
-        self.x, self.y = centers[np.newaxis, np.newaxis, :], centers[np.newaxis, :, np.newaxis]  # the image is [-1, 1] x [-1, 1]
+        self.x, self.y = (
+            centers[np.newaxis, np.newaxis, :],
+            centers[np.newaxis, :, np.newaxis],
+        )  # the image is [-1, 1] x [-1, 1]
 
     def uniform(self, low: float, high: float) -> np.ndarray:
         return self.rng.uniform(low, high, (self.count, 1, 1)).astype(np.float32)
@@ -97,13 +116,17 @@ class Dice:
     def color(self, palette: np.ndarray) -> np.ndarray:
         """One color per image, mixed from a palette, mostly from one or two of its rows."""
         shares = self.rng.dirichlet(np.full(len(palette), 0.5), self.count)
-        return np.float32(shares @ palette + self.rng.normal(0, 0.04, (self.count, 3)))[:, np.newaxis, np.newaxis]
+        return np.float32(shares @ palette + self.rng.normal(0, 0.04, (self.count, 3)))[
+            :, np.newaxis, np.newaxis
+        ]
 
     def noise(self, cells: int) -> np.ndarray:
         """A smooth field with the variance 1 everywhere: ``cells`` x ``cells`` normal numbers, blurred."""
         grid = self.rng.standard_normal((self.count, cells, cells), dtype=np.float32)
         pixels, centers = (np.arange(n, dtype=np.float32) + 0.5 for n in (self.size, cells))
-        blur = np.exp(-((pixels[:, np.newaxis] * (cells / self.size) - centers) ** 2))  # (size, cells)
+        blur = np.exp(
+            -((pixels[:, np.newaxis] * (cells / self.size) - centers) ** 2)
+        )  # (size, cells)
         blur /= np.linalg.norm(blur, axis=1, keepdims=True)
         return blur @ grid @ blur.T
 
@@ -136,14 +159,23 @@ def lay_out(dice: Dice, species: np.ndarray) -> Leaf:
         plain = np.clip(1 - s * s, 0, None) ** sharpness * np.exp(-belly * s)
         return width * plain * (1 + depth * np.cos(np.pi * lobes * s + phase))
 
-    angle, length, bend = dice.uniform(0, 2 * np.pi), dice.uniform(0.85, 1.1), dice.uniform(-0.2, 0.2)
-    dx, dy = (dice.x + dice.uniform(-0.08, 0.08)) / length, (dice.y + dice.uniform(-0.08, 0.08)) / length
+    angle, length, bend = (
+        dice.uniform(0, 2 * np.pi),
+        dice.uniform(0.85, 1.1),
+        dice.uniform(-0.2, 0.2),
+    )
+    dx, dy = (
+        (dice.x + dice.uniform(-0.08, 0.08)) / length,
+        (dice.y + dice.uniform(-0.08, 0.08)) / length,
+    )
     s = np.cos(angle) * dx + np.sin(angle) * dy
     t = np.cos(angle) * dy - np.sin(angle) * dx + bend * (s * s - 0.3)
     off, pixel = np.abs(t), 2 / dice.size / length
 
     edge = half_width(s)
-    f = np.minimum(edge - off, off + 1.2 * (s + 1 - notch))  # within the edge, and outside of the notch
+    f = np.minimum(
+        edge - off, off + 1.2 * (s + 1 - notch)
+    )  # within the edge, and outside of the notch
     slope_y, slope_x = np.gradient(f, axis=(1, 2))  # per pixel
     cover = np.clip(0.5 + f / np.sqrt(slope_x**2 + slope_y**2 + 1e-12), 0, 1)
     stem = np.clip(1.5 - off / pixel, 0, 1) * (s < notch - 0.9) * (s > -1.3)
@@ -152,10 +184,15 @@ def lay_out(dice: Dice, species: np.ndarray) -> Leaf:
     row = (s - 0.7 * off) * veins / 2  # whole numbers on side veins, which point forward
     side_veins = np.clip(1 - 4.4 * np.abs(row - np.round(row)), 0, 1)
     return Leaf(
-        s, t, half_width, pixel, cover, stem,
+        s,
+        t,
+        half_width,
+        pixel,
+        cover,
+        stem,
         rim=np.clip(off / np.maximum(edge, 1e-3), 0, 1),
         vein=np.maximum(midrib, 0.6 * side_veins),
-    )  # fmt: skip
+    )
 
 
 def dots(dice: Dice, leaf: Leaf, *, most: int, radius, count=np.inf) -> np.ndarray:
@@ -191,7 +228,11 @@ def grow(dice: Dice, leaf: Leaf, species: np.ndarray) -> np.ndarray:
 
 def fall_ill(dice: Dice, leaf: Leaf, blade: np.ndarray, severity: np.ndarray) -> np.ndarray:
     """The blade with up to three symptoms: yellow between the veins, brown along the edge, brown spots."""
-    shares = dice.rng.dirichlet(np.full(3, 0.6), dice.count).astype(np.float32).T[..., np.newaxis, np.newaxis]
+    shares = (
+        dice.rng.dirichlet(np.full(3, 0.6), dice.count)
+        .astype(np.float32)
+        .T[..., np.newaxis, np.newaxis]
+    )
     shares /= shares.max(axis=0)  # the main symptom is as strong as the illness
     yellow, scorch, spotting = severity * shares * (shares > 0.25)
 
@@ -200,11 +241,19 @@ def fall_ill(dice: Dice, leaf: Leaf, blade: np.ndarray, severity: np.ndarray) ->
 
     patches = np.clip(0.7 * dice.noise(4) - 0.2 + 1.5 * yellow, 0, 1) * (1 - 0.6 * leaf.vein)
     edge = np.clip(5 * (leaf.rim - 0.95 + 0.6 * scorch + 0.12 * dice.noise(8)), 0, 1)
-    spots = dots(dice, leaf, most=7, radius=0.08 + 0.14 * spotting, count=2 + 6 * spotting * dice.uniform(0.3, 1))
+    spots = dots(
+        dice,
+        leaf,
+        most=7,
+        radius=0.08 + 0.14 * spotting,
+        count=2 + 6 * spotting * dice.uniform(0.3, 1),
+    )
 
     yellow_color, brown = dice.color(YELLOWS), dice.color(BROWNS)
     blade = mix(blade, yellow_color, opacity(yellow) * patches)
-    blade = mix(blade, yellow_color, opacity(scorch) * np.minimum(1.2 * edge, 0.6))  # a yellow seam before the brown
+    blade = mix(
+        blade, yellow_color, opacity(scorch) * np.minimum(1.2 * edge, 0.6)
+    )  # a yellow seam before the brown
     blade = mix(blade, brown, opacity(scorch) * edge)
     return mix(blade, brown, opacity(spotting) * spots)
 
@@ -212,7 +261,9 @@ def fall_ill(dice: Dice, leaf: Leaf, blade: np.ndarray, severity: np.ndarray) ->
 def background(dice: Dice) -> np.ndarray:
     """What the leaf lies on or hangs before, ``(N, H, W, 3)``."""
     coarse, fine = dice.noise(5), dice.noise(dice.size // 2)
-    weave = np.sin(dice.uniform(20, 45) * dice.direction()) + np.sin(dice.uniform(20, 45) * dice.direction())
+    weave = np.sin(dice.uniform(20, 45) * dice.direction()) + np.sin(
+        dice.uniform(20, 45) * dice.direction()
+    )
     textures = [
         0.5 + 0.25 * coarse + 0.2 * fine,  # soil
         0.3 + 0.35 * coarse + 0.25 * dice.y,  # sky
@@ -220,8 +271,13 @@ def background(dice: Dice) -> np.ndarray:
         0.5 + 0.4 * coarse + 0.1 * fine,  # undergrowth
     ]
     which = dice.rng.integers(len(BACKGROUNDS), size=dice.count)
-    shade, dye = dice.rng.normal(0, 0.05, (dice.count, 2, 3)), dice.rng.normal(0, 0.15, (dice.count, 1, 3))
-    colors = np.float32(BACKGROUNDS[which] + shade + dye * (which == CLOTH)[:, np.newaxis, np.newaxis])  # (N, 2, 3)
+    shade, dye = (
+        dice.rng.normal(0, 0.05, (dice.count, 2, 3)),
+        dice.rng.normal(0, 0.15, (dice.count, 1, 3)),
+    )
+    colors = np.float32(
+        BACKGROUNDS[which] + shade + dye * (which == CLOTH)[:, np.newaxis, np.newaxis]
+    )  # (N, 2, 3)
     dark, bright = colors[:, np.newaxis, np.newaxis].transpose(3, 0, 1, 2, 4)  # (N, 1, 1, 3) each
     return mix(dark, bright, np.clip(np.choose(which[:, np.newaxis, np.newaxis], textures), 0, 1))
 
@@ -229,8 +285,14 @@ def background(dice: Dice) -> np.ndarray:
 def light(dice: Dice, image: np.ndarray) -> np.ndarray:
     """The image as a camera sees it: unevenly lit, sometimes half in the shadow, a little noisy."""
     shadow = dice.chance(0.25) * np.clip(6 * (dice.direction() + dice.uniform(-1, 1)), 0, 1)
-    exposure = dice.uniform(0.85, 1.15) * (1 + dice.uniform(0, 0.25) * dice.direction()) * (1 - 0.35 * shadow)
-    image = image * exposure[..., np.newaxis] + 0.015 * dice.rng.standard_normal(image.shape, dtype=np.float32)
+    exposure = (
+        dice.uniform(0.85, 1.15)
+        * (1 + dice.uniform(0, 0.25) * dice.direction())
+        * (1 - 0.35 * shadow)
+    )
+    image = image * exposure[..., np.newaxis] + 0.015 * dice.rng.standard_normal(
+        image.shape, dtype=np.float32
+    )
     return np.clip(image, 0, 1)
 
 

@@ -32,7 +32,9 @@ ELEMENT_TYPES = {  # type code -> big-endian dtype
     0x0E: np.dtype(">f8"),
 }
 GZIP_MAGIC = b"\x1f\x8b"
-CHUNK = 1 << 20  # bytes read at a time: memory grows with what the file holds, not with what its header says
+CHUNK = (
+    1 << 20
+)  # bytes read at a time: memory grows with what the file holds, not with what its header says
 
 
 class DataError(ValueError):
@@ -65,22 +67,32 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 def _parse(stream) -> np.ndarray:
     magic = stream.read(4)
     if len(magic) < 4:
-        raise ValueError(f"an IDX file begins with 4 bytes of magic number, and this one ends after {len(magic)}")
+        raise ValueError(
+            f"an IDX file begins with 4 bytes of magic number, and this one ends after {len(magic)}"
+        )
     if magic[:2] != b"\0\0" or magic[2] not in ELEMENT_TYPES:
         codes = ", ".join(f"{code:02x}" for code in ELEMENT_TYPES)
-        raise ValueError(f"not an IDX file: it should begin with 00 00 and a type code ({codes}), got {magic[:3].hex(' ')}")
+        raise ValueError(
+            f"not an IDX file: it should begin with 00 00 and a type code ({codes}), got {magic[:3].hex(' ')}"
+        )
     dtype, dimensions = ELEMENT_TYPES[magic[2]], magic[3]
 
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise ValueError(f"the header should state {dimensions} sizes in {4 * dimensions} bytes, and ends after {len(sizes)}")
+        raise ValueError(
+            f"the header should state {dimensions} sizes in {4 * dimensions} bytes, and ends after {len(sizes)}"
+        )
     shape = struct.unpack(f">{dimensions}I", sizes)
 
     expected = math.prod(shape) * dtype.itemsize  # a Python integer: it does not overflow
-    elements = _read_at_most(stream, expected + 1)  # one byte more, to see trailing bytes and to reach gzip's checksum
+    elements = _read_at_most(
+        stream, expected + 1
+    )  # one byte more, to see trailing bytes and to reach gzip's checksum
     if len(elements) != expected:
         held = f"only {len(elements)}" if len(elements) < expected else "more"
-        raise ValueError(f"the header states {dtype.newbyteorder('=')} {shape}, which is {expected} bytes; the file holds {held}")
+        raise ValueError(
+            f"the header states {dtype.newbyteorder('=')} {shape}, which is {expected} bytes; the file holds {held}"
+        )
     return np.frombuffer(elements, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -126,7 +126,11 @@ def attack_image(
     x = read_image(path, shape, bounds=bounds)
     before = evaluate(model, x)
     names = checked_names(class_names, before.shape[1])
-    goal = {key: as_label(key, value, names) for key, value in (("y", y), ("target", target)) if value is not None}
+    goal = {
+        key: as_label(key, value, names)
+        for key, value in (("y", y), ("target", target))
+        if value is not None
+    }
     goal = goal or {"y": int(before.argmax())}
     result = checked_attack(attack, model, x, **goal, bounds=bounds)
     stored = from_8bit(to_8bit(result.x_adv, bounds=bounds), bounds=bounds)
@@ -134,7 +138,9 @@ def attack_image(
     survives = bool(survives_8bit(model, result, **goal, bounds=bounds)[0])
 
     folder = path.parent if out is None else Path(out)
-    figure = plotting.attack_figure(result, model, class_names=names, bounds=bounds, title=path.name)
+    figure = plotting.attack_figure(
+        result, model, class_names=names, bounds=bounds, title=path.name
+    )
     alt = f"{path.name} as it was, read as {seen[0]}; the perturbation; and their sum, read as {seen[1]}"
     npy = BytesIO()
     np.save(npy, to_numpy(result.x_adv))
@@ -164,7 +170,9 @@ def checked_names(class_names, classes: int) -> list[str]:
     """One name for each of so many ``classes``."""
     names = [str(k) for k in range(classes)] if class_names is None else list(class_names)
     if len(names) != classes or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"class_names must be {classes} names, one for each of the model's classes, got {len(names)}: {names[:3]}...")
+        raise ValueError(
+            f"class_names must be {classes} names, one for each of the model's classes, got {len(names)}: {names[:3]}..."
+        )
     return names
 
 
@@ -175,7 +183,9 @@ def as_label(key: str, value, names: list[str]):
     if names.count(value) != 1:
         similar = difflib.get_close_matches(value, names) or names[:5]
         many = "more than one class is" if value in names else "no class is"
-        raise ValueError(f"{key} must name a class: {many} called {value!r}, there is {', '.join(similar)}")
+        raise ValueError(
+            f"{key} must name a class: {many} called {value!r}, there is {', '.join(similar)}"
+        )
     return names.index(value)
 
 

@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from minadv.attacks.common import AttackResult, Goal, check_bounds, check_count, check_images, evaluate
+from minadv.attacks.common import (
+    AttackResult,
+    Goal,
+    check_bounds,
+    check_count,
+    check_images,
+    evaluate,
+)
 from minadv.backend import array_module, asarray, to_numpy
 from minadv.files import write_whole
 from minadv.idx import DataError
@@ -25,7 +32,10 @@ __all__ = ["from_8bit", "read_image", "save_image", "survives_8bit", "to_8bit"]
 
 GRAY, RGB = 1, 3  # channels
 GRAY_MODES = ("1", "L", "LA")  # Pillow's names for the gray ones
-TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # more than Image.MAX_IMAGE_PIXELS, 89 million
+TOO_LARGE = (
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)  # more than Image.MAX_IMAGE_PIXELS, 89 million
 
 
 # ---------------------------------------------------------------------------------------------------------------------- 8 bits
@@ -48,27 +58,40 @@ def from_8bit(pixels, *, bounds: tuple[float, float] = (0.0, 1.0), dtype=np.floa
     Raises :class:`TypeError` or :class:`ValueError` naming a wrong argument.
     """
     if getattr(pixels, "dtype", None) != np.uint8:
-        raise TypeError(f"pixels must be an array of uint8, got {getattr(pixels, 'dtype', type(pixels).__name__)}")
+        raise TypeError(
+            f"pixels must be an array of uint8, got {getattr(pixels, 'dtype', type(pixels).__name__)}"
+        )
     low, high = check_bounds(bounds, dtype)
     x = low + pixels.astype(np.float64) / 255 * (high - low)
     return array_module(pixels).clip(x.astype(dtype), low, high)
 
 
-def survives_8bit(model: Callable, result: AttackResult, *, y=None, target=None, bounds: tuple[float, float] = (0.0, 1.0)):
+def survives_8bit(
+    model: Callable,
+    result: AttackResult,
+    *,
+    y=None,
+    target=None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+):
     """Whether each example of ``result`` succeeds, and still does when it is stored in 8 bits per value: booleans (N,).
 
     Arguments: ``model``, from images to logits (N, K); ``result``, what an attack returned; ``y`` or ``target`` and ``bounds``, as they
     were given to the attack. Raises :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
     goal = Goal.of(result.x, y=y, target=target)
-    stored = from_8bit(to_8bit(result.x_adv, bounds=bounds), bounds=bounds, dtype=result.x_adv.dtype)
+    stored = from_8bit(
+        to_8bit(result.x_adv, bounds=bounds), bounds=bounds, dtype=result.x_adv.dtype
+    )
     return result.success & goal.reached(evaluate(model, stored, goal).argmax(axis=1))
 
 
 # ----------------------------------------------------------------------------------------------------------------------- files
 
 
-def read_image(path, shape: tuple[int, int, int] | None = None, *, bounds: tuple[float, float] = (0.0, 1.0)):
+def read_image(
+    path, shape: tuple[int, int, int] | None = None, *, bounds: tuple[float, float] = (0.0, 1.0)
+):
     """The image in a PNG, JPEG or another file that Pillow reads, as a batch of one: (1, H, W, C), float32, inside ``bounds``.
 
     Without ``shape`` it comes as it is, C = 1 if the file is gray and 3 if it is in color. With ``shape`` = (H, W, C) it is made so:
@@ -93,21 +116,32 @@ def read_image(path, shape: tuple[int, int, int] | None = None, *, bounds: tuple
         raise DataError(f"{path}: not an image, or of a format that Pillow does not read") from None
     except TOO_LARGE:
         raise DataError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them trip over
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise whatever a damaged file makes them trip over
         raise DataError(f"{path}: {str(error) or type(error).__name__}") from error
     pixels = np.atleast_3d(np.asarray(image))[None]  # (1, H, W, C)
     return from_8bit(asarray(pixels), bounds=bounds)
 
 
-def converted(image: Image.Image, height: int | None = None, width: int | None = None, channels: int | None = None) -> Image.Image:
+def converted(
+    image: Image.Image,
+    height: int | None = None,
+    width: int | None = None,
+    channels: int | None = None,
+) -> Image.Image:
     """``image`` in Pillow's mode L or RGB, and of the size that is given, if one is; a :class:`ValueError` where that would be a guess."""
     if image.mode.startswith(("I", "F")):
-        raise ValueError(f"expected 8 bits per pixel of gray, got more (Pillow's mode {image.mode}): convert it first")
+        raise ValueError(
+            f"expected 8 bits per pixel of gray, got more (Pillow's mode {image.mode}): convert it first"
+        )
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         raise ValueError("transparent in some pixels: put it on a background first")
     channels = channels or (GRAY if image.mode in GRAY_MODES else RGB)
     image = image.convert("L" if channels == GRAY else "RGB")
-    return image if height is None else ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return (
+        image if height is None else ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    )
 
 
 def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
@@ -123,7 +157,9 @@ def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
     if pixels.ndim != 4 or len(pixels) != 1 or pixels.shape[3] not in (GRAY, RGB):
         raise ValueError(f"x must be one image, (1, H, W, 1) or (1, H, W, 3), got shape {x.shape}")
     png = BytesIO()
-    Image.fromarray(pixels[0, ..., 0] if pixels.shape[3] == GRAY else pixels[0]).save(png, format="PNG")
+    Image.fromarray(pixels[0, ..., 0] if pixels.shape[3] == GRAY else pixels[0]).save(
+        png, format="PNG"
+    )
     return write_whole(path, png.getvalue())
 
 

@@ -22,7 +22,9 @@ def activation_maps(model: Sequential, x, x_adv, *, layer: int):
     def difference(x, x_adv):
         a, b = part(x), part(x_adv)
         if a.ndim != 4:
-            raise ValueError(f"layer must be one whose output is images, (N, H, W, kernels); layer {layer} makes shape {a.shape}")
+            raise ValueError(
+                f"layer must be one whose output is images, (N, H, W, kernels); layer {layer} makes shape {a.shape}"
+            )
         return array_module(a).abs(b - a).max(axis=3)
 
     return map_chunks(difference, x, x_adv, chunk=chunk_size(part, x))
@@ -43,10 +45,14 @@ def relative_change(model: Sequential, x, x_adv):
 
     def ratios(x, x_adv):
         columns = []
-        for a, b in zip([x, *model.activations(x)], [x_adv, *model.activations(x_adv)], strict=True):
+        for a, b in zip(
+            [x, *model.activations(x)], [x_adv, *model.activations(x_adv)], strict=True
+        ):
             change, whole = size(b - a), size(a)
             share = change / xp.where(whole > 0, whole, 1)
-            columns.append(xp.where((whole == 0) & (change > 0), xp.asarray(xp.inf, dtype=share.dtype), share))
+            columns.append(
+                xp.where((whole == 0) & (change > 0), xp.asarray(xp.inf, dtype=share.dtype), share)
+            )
         return xp.stack(columns, axis=1)
 
     return map_chunks(ratios, x, x_adv, chunk=chunk_size(model, x))
@@ -54,6 +60,8 @@ def relative_change(model: Sequential, x, x_adv):
 
 def _check(model, x, x_adv):
     if not isinstance(model, Sequential):
-        raise TypeError(f"model must be a Sequential, whose layers can be looked into, got {type(model).__name__}")
+        raise TypeError(
+            f"model must be a Sequential, whose layers can be looked into, got {type(model).__name__}"
+        )
     if x.shape != x_adv.shape:
         raise ValueError(f"x and x_adv must have one shape, got {x.shape} and {x_adv.shape}")

@@ -17,9 +17,24 @@ from minadv.backend import array_module, asarray, to_numpy
 from minadv.conv import avg_pool2d, conv2d, conv2d_transpose, depthwise_conv2d, max_pool2d
 
 __all__ = [
-    "AvgPool", "Conv2D", "ConvTranspose2D", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAvgPool", "Layer", "LeakyReLU",
-    "MaxPool", "Normalize", "ReLU", "Reshape", "Sequential", "Sigmoid", "Tanh",
-]  # fmt: skip
+    "AvgPool",
+    "Conv2D",
+    "ConvTranspose2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool",
+    "Layer",
+    "LeakyReLU",
+    "MaxPool",
+    "Normalize",
+    "ReLU",
+    "Reshape",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+]
 
 
 class Layer:
@@ -56,7 +71,11 @@ def check_parameters(own: dict, given: dict):
     """Raise a :class:`ValueError` that names each array which is missing, unknown, or of another shape."""
     wrong = [f"{name} is missing" for name in own if name not in given]
     wrong += [f"{name} is unknown" for name in given if name not in own]
-    wrong += [f"{n} has shape {given[n].shape}, expected {own[n].shape}" for n in own if n in given and given[n].shape != own[n].shape]
+    wrong += [
+        f"{n} has shape {given[n].shape}, expected {own[n].shape}"
+        for n in own
+        if n in given and given[n].shape != own[n].shape
+    ]
     if wrong:
         raise ValueError("parameters do not fit the model: " + "; ".join(wrong))
 
@@ -99,7 +118,9 @@ class Dense(Layer):
     def apply(self, parameters, x, rng=None):
         d_in = raw(parameters["weight"]).shape[0]
         if raw(x).ndim != 2 or raw(x).shape[1] != d_in:
-            raise ValueError(f"Dense expects (N, {d_in}), got {raw(x).shape}: is a Flatten missing?")
+            raise ValueError(
+                f"Dense expects (N, {d_in}), got {raw(x).shape}: is a Flatten missing?"
+            )
         return x @ parameters["weight"] + parameters["bias"]
 
 
@@ -108,14 +129,29 @@ class Conv2D(Layer):
 
     names = ("weight", "bias")
 
-    def __init__(self, c_in: int, c_out: int, kernel=3, *, stride=1, padding="valid", rng=0, init: str = "glorot", dtype=np.float32):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel=3,
+        *,
+        stride=1,
+        padding="valid",
+        rng=0,
+        init: str = "glorot",
+        dtype=np.float32,
+    ):
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
-        self.weight = initial_weight((kh, kw, c_in, c_out), kh * kw * c_in, kh * kw * c_out, init, rng, dtype)
+        self.weight = initial_weight(
+            (kh, kw, c_in, c_out), kh * kw * c_in, kh * kw * c_out, init, rng, dtype
+        )
         self.bias = _zeros(c_out, dtype)
         self.stride, self.padding = stride, padding
 
     def apply(self, parameters, x, rng=None):
-        return conv2d(x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding)
+        return conv2d(
+            x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding
+        )
 
 
 class ConvTranspose2D(Layer):
@@ -123,14 +159,29 @@ class ConvTranspose2D(Layer):
 
     names = ("weight", "bias")
 
-    def __init__(self, c_in: int, c_out: int, kernel=3, *, stride=1, padding="valid", rng=0, init: str = "glorot", dtype=np.float32):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel=3,
+        *,
+        stride=1,
+        padding="valid",
+        rng=0,
+        init: str = "glorot",
+        dtype=np.float32,
+    ):
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
-        self.weight = initial_weight((kh, kw, c_out, c_in), kh * kw * c_in, kh * kw * c_out, init, rng, dtype)
+        self.weight = initial_weight(
+            (kh, kw, c_out, c_in), kh * kw * c_in, kh * kw * c_out, init, rng, dtype
+        )
         self.bias = _zeros(c_out, dtype)
         self.stride, self.padding = stride, padding
 
     def apply(self, parameters, x, rng=None):
-        return conv2d_transpose(x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding)
+        return conv2d_transpose(
+            x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding
+        )
 
 
 class DepthwiseConv2D(Layer):
@@ -138,14 +189,26 @@ class DepthwiseConv2D(Layer):
 
     names = ("weight", "bias")
 
-    def __init__(self, channels: int, kernel=3, *, stride=1, padding="valid", rng=0, init: str = "glorot", dtype=np.float32):
+    def __init__(
+        self,
+        channels: int,
+        kernel=3,
+        *,
+        stride=1,
+        padding="valid",
+        rng=0,
+        init: str = "glorot",
+        dtype=np.float32,
+    ):
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         self.weight = initial_weight((kh, kw, channels), kh * kw, kh * kw, init, rng, dtype)
         self.bias = _zeros(channels, dtype)
         self.stride, self.padding = stride, padding
 
     def apply(self, parameters, x, rng=None):
-        return depthwise_conv2d(x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding)
+        return depthwise_conv2d(
+            x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- layers without weights
@@ -233,8 +296,12 @@ class Normalize(Layer):
 
     def __init__(self, mean, std):
         self.mean, self.std = (np.asarray(to_numpy(v), dtype=np.float64) for v in (mean, std))
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
-            raise ValueError(f"mean must be finite and std finite and > 0, got {mean!r} and {std!r}")
+        if not (
+            np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()
+        ):
+            raise ValueError(
+                f"mean must be finite and std finite and > 0, got {mean!r} and {std!r}"
+            )
 
     def apply(self, parameters, x, rng=None):
         xp, dtype = array_module(raw(x)), raw(x).dtype
@@ -281,7 +348,11 @@ class Sequential(Layer):
     @property
     def parameters(self) -> dict:
         """All layers' arrays, as ``"<layer>.<name>"``. The arrays themselves, not copies."""
-        return {f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer.parameters.items()}
+        return {
+            f"{i}.{name}": value
+            for i, layer in enumerate(self.layers)
+            for name, value in layer.parameters.items()
+        }
 
     parameters = parameters.setter(Layer.parameters.fset)
 
@@ -313,8 +384,14 @@ class Sequential(Layer):
         """The bytes that one example of ``shape`` leaves in all layers together, measured once (for :func:`minadv.parallel.chunk_size`)."""
         key = (tuple(shape), np.dtype(dtype))
         if key not in self._activation_bytes:
-            self._activation_bytes[key] = sum(a.nbytes for a in self.activations(np.zeros((1, *shape), dtype)))
+            self._activation_bytes[key] = sum(
+                a.nbytes for a in self.activations(np.zeros((1, *shape), dtype))
+            )
         return self._activation_bytes[key]
 
     def __repr__(self):
-        return "Sequential(\n" + "".join(f"  {i}: {layer!r}\n" for i, layer in enumerate(self.layers)) + ")"
+        return (
+            "Sequential(\n"
+            + "".join(f"  {i}: {layer!r}\n" for i, layer in enumerate(self.layers))
+            + ")"
+        )

@@ -18,13 +18,22 @@ from minadv import ops
 from minadv.autograd import raw, record
 from minadv.backend import array_module
 
-__all__ = ["binary_cross_entropy", "cross_entropy", "kl", "margin", "soft_cross_entropy", "squared_error"]
+__all__ = [
+    "binary_cross_entropy",
+    "cross_entropy",
+    "kl",
+    "margin",
+    "soft_cross_entropy",
+    "squared_error",
+]
 
 
 def _check(logits, y):
     z = raw(logits)
     if z.ndim != 2 or z.shape[1] < 2 or z.dtype.kind != "f":
-        raise ValueError(f"logits must be floating-point (N, K) with K >= 2, got {z.dtype} of shape {z.shape}")
+        raise ValueError(
+            f"logits must be floating-point (N, K) with K >= 2, got {z.dtype} of shape {z.shape}"
+        )
     if not hasattr(y, "dtype"):
         raise TypeError(f"y must be an array of integer labels, got {type(y).__name__}")
     if y.shape != z.shape[:1] or y.dtype.kind not in "iu":
@@ -47,7 +56,9 @@ def margin(logits, y):
     highest = others.max(axis=1, keepdims=True)
     e = xp.exp(others - highest)  # 0 at y
     total = e.sum(axis=1, keepdims=True)
-    m = xp.where(is_y, z - highest, 0).sum(axis=1) - xp.log(total)[:, 0]  # close logits cancel exactly
+    m = (
+        xp.where(is_y, z - highest, 0).sum(axis=1) - xp.log(total)[:, 0]
+    )  # close logits cancel exactly
     return record(m, (logits, lambda g: g[:, None] * (is_y - e / total)))
 
 
@@ -64,7 +75,9 @@ def soft_cross_entropy(logits, p, temperature: float = 1.0):
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a positive number, got {temperature!r}")
     if raw(p).shape != raw(logits).shape:
-        raise ValueError(f"p must have the shape of the logits, {raw(logits).shape}, got {raw(p).shape}")
+        raise ValueError(
+            f"p must have the shape of the logits, {raw(logits).shape}, got {raw(p).shape}"
+        )
     return -ops.sum(p * ops.log_softmax(logits / temperature), axis=1)
 
 
@@ -79,8 +92,13 @@ def squared_error(a, b):
 def binary_cross_entropy(logits, t):
     r""":math:`-t \log \sigma(z) - (1 - t) \log \sigma(-z)` of logits z and ``t`` in [0, 1], summed over all that belongs to one example."""
     if raw(t).shape != raw(logits).shape:
-        raise ValueError(f"t must have the shape of the logits, {raw(logits).shape}, got {raw(t).shape}")
-    ones, zeros = ops.multiply(t, ops.softplus(-logits)), ops.multiply(ops.subtract(1, t), ops.softplus(logits))
+        raise ValueError(
+            f"t must have the shape of the logits, {raw(logits).shape}, got {raw(t).shape}"
+        )
+    ones, zeros = (
+        ops.multiply(t, ops.softplus(-logits)),
+        ops.multiply(ops.subtract(1, t), ops.softplus(logits)),
+    )
     return ops.sum(ops.add(ones, zeros), axis=tuple(range(1, raw(logits).ndim)))
 
 
@@ -90,5 +108,7 @@ def kl(p, q):
         raise ValueError(f"p and q must have one shape, got {raw(p).shape} and {raw(q).shape}")
     support = raw(p) > 0
     with np.errstate(divide="ignore"):  # q = 0
-        ratio = ops.subtract(ops.log(ops.where(support, p, 1.0)), ops.log(ops.where(support, q, 1.0)))
+        ratio = ops.subtract(
+            ops.log(ops.where(support, p, 1.0)), ops.log(ops.where(support, q, 1.0))
+        )
     return ops.sum(ops.multiply(p, ratio), axis=-1)

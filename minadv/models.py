@@ -12,9 +12,27 @@ import numpy as np
 
 from minadv.backend import asarray, like, to_numpy
 from minadv.files import write_whole
-from minadv.layers import AvgPool, Conv2D, Dense, DepthwiseConv2D, Flatten, GlobalAvgPool, Layer, ReLU, Sequential
+from minadv.layers import (
+    AvgPool,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    ReLU,
+    Sequential,
+)
 
-__all__ = ["LogisticRegression", "cnn", "deep_cnn", "load_weights", "mlp", "save_weights", "separable_cnn"]
+__all__ = [
+    "LogisticRegression",
+    "cnn",
+    "deep_cnn",
+    "load_weights",
+    "mlp",
+    "save_weights",
+    "separable_cnn",
+]
 
 
 class LogisticRegression(Layer):
@@ -29,16 +47,22 @@ class LogisticRegression(Layer):
     def __init__(self, weight, bias=0.0):
         self.weight = asarray(weight)
         if self.weight.ndim != 1 or self.weight.dtype.kind != "f":
-            raise ValueError(f"weight must be a floating-point vector (D,), got {self.weight.dtype} of shape {self.weight.shape}")
+            raise ValueError(
+                f"weight must be a floating-point vector (D,), got {self.weight.dtype} of shape {self.weight.shape}"
+            )
         self.bias = asarray(bias, dtype=self.weight.dtype)
 
     def apply(self, parameters, x, rng=None):
         flat = Flatten()(x)
         logit = flat @ parameters["weight"] + parameters["bias"]  # (N,)
-        return logit.reshape(len(x), 1) * like(np.array([[0, 1]], to_numpy(self.weight).dtype), self.weight)  # (N, 2)
+        return logit.reshape(len(x), 1) * like(
+            np.array([[0, 1]], to_numpy(self.weight).dtype), self.weight
+        )  # (N, 2)
 
 
-def mlp(shape: tuple = (28, 28, 1), classes: int = 10, *, hidden: int = 128, rng=0, dtype=np.float32) -> Sequential:
+def mlp(
+    shape: tuple = (28, 28, 1), classes: int = 10, *, hidden: int = 128, rng=0, dtype=np.float32
+) -> Sequential:
     """Document B's network (B3): flatten, ``hidden`` ReLU units, logits. It trains with Adam 0.001, batch 8, 10 epochs."""
     rng = np.random.default_rng(rng)
     return Sequential(
@@ -49,7 +73,14 @@ def mlp(shape: tuple = (28, 28, 1), classes: int = 10, *, hidden: int = 128, rng
     )
 
 
-def cnn(shape: tuple = (28, 28, 1), classes: int = 10, *, filters: tuple = (16, 32, 64), rng=0, dtype=np.float32) -> Sequential:
+def cnn(
+    shape: tuple = (28, 28, 1),
+    classes: int = 10,
+    *,
+    filters: tuple = (16, 32, 64),
+    rng=0,
+    dtype=np.float32,
+) -> Sequential:
     """Document D's network (D2): three 3x3 convolutions, the first ``same``, the others ``valid`` with stride 2; ReLU; logits.
 
     On ``shape`` (28, 28, 1): 28x28x16 -> 13x13x32 -> 6x6x64 -> 10. It trains with Adam 0.001, batch 256.
@@ -59,7 +90,9 @@ def cnn(shape: tuple = (28, 28, 1), classes: int = 10, *, filters: tuple = (16, 
     a, b, d = filters
     size = [(((n - 3) // 2 + 1) - 3) // 2 + 1 for n in (h, w)]
     if min(size) < 1:
-        raise ValueError(f"shape must be at least 7 x 7 for three 3x3 convolutions, two of stride 2, got {h} x {w}")
+        raise ValueError(
+            f"shape must be at least 7 x 7 for three 3x3 convolutions, two of stride 2, got {h} x {w}"
+        )
     return Sequential(
         Conv2D(c, a, 3, padding="same", rng=rng, dtype=dtype),
         ReLU(),
@@ -72,7 +105,14 @@ def cnn(shape: tuple = (28, 28, 1), classes: int = 10, *, filters: tuple = (16, 
     )
 
 
-def deep_cnn(shape: tuple = (32, 32, 3), classes: int = 2, *, filters: tuple = (16, 32, 64), rng=0, dtype=np.float32) -> Sequential:
+def deep_cnn(
+    shape: tuple = (32, 32, 3),
+    classes: int = 2,
+    *,
+    filters: tuple = (16, 32, 64),
+    rng=0,
+    dtype=np.float32,
+) -> Sequential:
     """Document C's f (C4), many layers and many weights: five 3x3 convolutions with ReLU, two of stride 2; the mean over the image; logits.
 
     The last layer is the head, and ``model[:-1]`` the base that another head can be put on.
@@ -81,12 +121,22 @@ def deep_cnn(shape: tuple = (32, 32, 3), classes: int = 2, *, filters: tuple = (
     c, (a, b, d) = shape[-1], filters
     layers: list[Layer] = []
     for c_out, stride in ((a, 1), (b, 2), (b, 1), (d, 2), (d, 1)):
-        layers += [Conv2D(c, c_out, 3, stride=stride, padding="same", rng=rng, init="he", dtype=dtype), ReLU()]
+        layers += [
+            Conv2D(c, c_out, 3, stride=stride, padding="same", rng=rng, init="he", dtype=dtype),
+            ReLU(),
+        ]
         c = c_out
     return Sequential(*layers, GlobalAvgPool(), Dense(d, classes, rng=rng, dtype=dtype))
 
 
-def separable_cnn(shape: tuple = (32, 32, 3), classes: int = 2, *, filters: tuple = (16, 32, 64), rng=0, dtype=np.float32) -> Sequential:
+def separable_cnn(
+    shape: tuple = (32, 32, 3),
+    classes: int = 2,
+    *,
+    filters: tuple = (16, 32, 64),
+    rng=0,
+    dtype=np.float32,
+) -> Sequential:
     """Document C's g (C4), small, as MobileNet is: a convolution, and two that are split into 3x3 per channel and 1x1 across channels.
 
     So split, 32 -> 64 channels take 32·9 + 32·64 weights instead of 32·9·64. The last layer is the head, as in :func:`deep_cnn`.
@@ -94,14 +144,20 @@ def separable_cnn(shape: tuple = (32, 32, 3), classes: int = 2, *, filters: tupl
     rng = np.random.default_rng(rng)
     h, w, c = shape
     if min(h, w) < 5:
-        raise ValueError(f"shape must be at least 5 x 5 for two steps of stride 2 and one pooling, got {h} x {w}")
+        raise ValueError(
+            f"shape must be at least 5 x 5 for two steps of stride 2 and one pooling, got {h} x {w}"
+        )
     how = {"padding": "same", "rng": rng, "init": "he", "dtype": dtype}
     a, b, d = filters
     layers = [Conv2D(c, a, 3, **how), ReLU()]
     for c_in, c_out in ((a, b), (b, d)):
         layers += [DepthwiseConv2D(c_in, 3, stride=2, **how), Conv2D(c_in, c_out, 1, **how), ReLU()]
-    places = -(-h // 4) // 2 * (-(-w // 4) // 2)  # left by the strides, rounded up, and by the pooling, rounded down
-    return Sequential(*layers, AvgPool(2), Flatten(), Dense(places * d, classes, rng=rng, dtype=dtype))
+    places = (
+        -(-h // 4) // 2 * (-(-w // 4) // 2)
+    )  # left by the strides, rounded up, and by the pooling, rounded down
+    return Sequential(
+        *layers, AvgPool(2), Flatten(), Dense(places * d, classes, rng=rng, dtype=dtype)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- weights on disk
@@ -126,15 +182,22 @@ def load_weights(model: Layer, path) -> Layer:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             values = {name: arrays[name] for name in arrays.files}
-        if not all(isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values.values()):
+        if not all(
+            isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values.values()
+        ):
             raise ValueError("it holds other things than arrays of numbers")
     except FileNotFoundError:
         raise
-    except Exception as error:  # what zipfile and NumPy trip over in a damaged file is of a dozen kinds
+    except (
+        Exception
+    ) as error:  # what zipfile and NumPy trip over in a damaged file is of a dozen kinds
         raise ValueError(f"{path} is no readable .npz file of weights: {error}") from error
     own = model.parameters
     try:
-        model.parameters = {name: like(v.astype(own[name].dtype), own[name]) if name in own else v for name, v in values.items()}
+        model.parameters = {
+            name: like(v.astype(own[name].dtype), own[name]) if name in own else v
+            for name, v in values.items()
+        }
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return model

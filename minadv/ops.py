@@ -12,10 +12,37 @@ from minadv.autograd import Tensor, raw, record
 from minadv.backend import array_module
 
 __all__ = [
-    "abs", "add", "clip", "concatenate", "divide", "exp", "getitem", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max",
-    "maximum", "mean", "multiply", "negative", "pad", "power", "relu", "reshape", "sigmoid", "softmax", "softplus", "sqrt", "subtract",
-    "sum", "tanh", "transpose", "where",
-]  # fmt: skip
+    "abs",
+    "add",
+    "clip",
+    "concatenate",
+    "divide",
+    "exp",
+    "getitem",
+    "leaky_relu",
+    "log",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "multiply",
+    "negative",
+    "pad",
+    "power",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "subtract",
+    "sum",
+    "tanh",
+    "transpose",
+    "where",
+]
 
 
 # ---------------------------------------------------------------------------------------------------------------- broadcasting
@@ -41,7 +68,10 @@ def operands(a, b):
 
 
 def _constant(c, beside):
-    if type(c) in (int, float):  # a number adapts by itself; NumPy's own scalars (np.float64 is a float, too) do not
+    if type(c) in (
+        int,
+        float,
+    ):  # a number adapts by itself; NumPy's own scalars (np.float64 is a float, too) do not
         return c
     xp = array_module(beside, c)
     return xp.asarray(c, dtype=beside.dtype)
@@ -56,23 +86,35 @@ def _shape(x) -> tuple:
 
 def add(a, b):
     u, v = operands(a, b)
-    return record(u + v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(g, _shape(b))))
+    return record(
+        u + v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(g, _shape(b)))
+    )
 
 
 def subtract(a, b):
     u, v = operands(a, b)
-    return record(u - v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(-g, _shape(b))))
+    return record(
+        u - v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(-g, _shape(b)))
+    )
 
 
 def multiply(a, b):
     u, v = operands(a, b)
-    return record(u * v, (a, lambda g: unbroadcast(g * v, _shape(a))), (b, lambda g: unbroadcast(g * u, _shape(b))))
+    return record(
+        u * v,
+        (a, lambda g: unbroadcast(g * v, _shape(a))),
+        (b, lambda g: unbroadcast(g * u, _shape(b))),
+    )
 
 
 def divide(a, b):
     u, v = operands(a, b)
     value = u / v
-    return record(value, (a, lambda g: unbroadcast(g / v, _shape(a))), (b, lambda g: unbroadcast(-g * value / v, _shape(b))))
+    return record(
+        value,
+        (a, lambda g: unbroadcast(g / v, _shape(a))),
+        (b, lambda g: unbroadcast(-g * value / v, _shape(b))),
+    )
 
 
 def negative(x):
@@ -82,7 +124,9 @@ def negative(x):
 def power(x, p):
     """``x ** p`` for a constant number ``p``; at x = 0 the derivative of x ** p with p >= 1 is right (p = 0: zero)."""
     if isinstance(p, Tensor) or getattr(p, "ndim", 0):
-        raise TypeError("power: the exponent must be one constant number; write exp(p * log(x)) for another")
+        raise TypeError(
+            "power: the exponent must be one constant number; write exp(p * log(x)) for another"
+        )
     u, p = raw(x), int(p) if float(p).is_integer() else float(p)
     return record(u**p, (x, lambda g: g * (p * u ** (p - 1)) if p else g * 0))
 
@@ -129,7 +173,9 @@ def sqrt(x):
 def tanh(x):
     u = raw(x)
     value = array_module(u).tanh(u)
-    return record(value, (x, lambda g: g * (4 * _sigmoid(2 * u) * _sigmoid(-2 * u))))  # 1 - tanh², also where tanh rounds to 1
+    return record(
+        value, (x, lambda g: g * (4 * _sigmoid(2 * u) * _sigmoid(-2 * u)))
+    )  # 1 - tanh², also where tanh rounds to 1
 
 
 def _sigmoid(u):
@@ -192,10 +238,15 @@ def maximum(a, b):
 def clip(x, low, high):
     """x limited to [low, high] (constants); the derivative is 1 on the closed interval, 0 outside."""
     if isinstance(low, Tensor) or isinstance(high, Tensor):
-        raise TypeError("clip: low and high must be constants; write maximum for a lower limit that is differentiated")
+        raise TypeError(
+            "clip: low and high must be constants; write maximum for a lower limit that is differentiated"
+        )
     u, low = operands(x, low)
     u, high = operands(x, high)
-    return record(array_module(u).clip(u, low, high), (x, lambda g: unbroadcast(g * ((u >= low) & (u <= high)), _shape(x))))
+    return record(
+        array_module(u).clip(u, low, high),
+        (x, lambda g: unbroadcast(g * ((u >= low) & (u <= high)), _shape(x))),
+    )
 
 
 def where(condition, a, b):
@@ -220,7 +271,11 @@ def _axes(axis, ndim: int) -> tuple:
 
 def _stretch(g, u, axis, keepdims: bool):
     """A reduction's gradient (or value), its reduced axes put back with length 1."""
-    return g if keepdims else g.reshape([1 if i in _axes(axis, u.ndim) else n for i, n in enumerate(u.shape)])
+    return (
+        g
+        if keepdims
+        else g.reshape([1 if i in _axes(axis, u.ndim) else n for i, n in enumerate(u.shape)])
+    )
 
 
 def sum(x, axis=None, keepdims: bool = False):
@@ -243,7 +298,9 @@ def max(x, axis=None, keepdims: bool = False):
 
     def rule(g):
         largest = u == _stretch(value, u, axis, keepdims)
-        return largest * (_stretch(g, u, axis, keepdims) / largest.sum(axis=axis, keepdims=True).astype(u.dtype))
+        return largest * (
+            _stretch(g, u, axis, keepdims) / largest.sum(axis=axis, keepdims=True).astype(u.dtype)
+        )
 
     return record(value, (x, rule))
 
@@ -259,7 +316,11 @@ def logsumexp(x, axis=-1, keepdims: bool = False):
     xp = array_module(u)
     m = u.max(axis=axis, keepdims=True)
     value = m + xp.log(xp.exp(u - m).sum(axis=axis, keepdims=True))  # reduced axes of length 1
-    value = value if keepdims else value.reshape([n for i, n in enumerate(u.shape) if i not in _axes(axis, u.ndim)])
+    value = (
+        value
+        if keepdims
+        else value.reshape([n for i, n in enumerate(u.shape) if i not in _axes(axis, u.ndim)])
+    )
     return record(value, (x, lambda g: _stretch(g, u, axis, keepdims) * _softmax(u, axis)))
 
 
@@ -330,7 +391,9 @@ def concatenate(xs, axis: int = 0):
 def pad(x, widths, value: float = 0.0):
     """``x`` framed by a constant; ``widths`` is one ``(before, after)`` pair per axis."""
     u = raw(x)
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, u.shape, strict=True))
+    inside = tuple(
+        slice(before, before + n) for (before, _), n in zip(widths, u.shape, strict=True)
+    )
     return record(array_module(u).pad(u, widths, constant_values=value), (x, lambda g: g[inside]))
 
 

@@ -24,10 +24,17 @@ from minadv.backend import array_module
 
 __all__ = ["chunk_size", "map_chunks", "one_blas_thread", "run_chunks"]
 
-CACHE = 16 * 2**20  # bytes of activations that one chunk may make; measured: with smaller chunks threads wait for the interpreter lock
-LEAST, MOST = 16, 512  # examples per chunk: below, Python's own time shows; above, nothing is gained
+CACHE = (
+    16 * 2**20
+)  # bytes of activations that one chunk may make; measured: with smaller chunks threads wait for the interpreter lock
+LEAST, MOST = (
+    16,
+    512,
+)  # examples per chunk: below, Python's own time shows; above, nothing is gained
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
-UNKNOWN_MODEL = 32  # bytes of activations per byte of input that a model of unknown make is taken to need
+UNKNOWN_MODEL = (
+    32  # bytes of activations per byte of input that a model of unknown make is taken to need
+)
 
 _worker = threading.local()
 
@@ -62,7 +69,9 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         return context.run(f, *part)
 
     with one_blas_thread():
-        return list(_pool().map(work, [copy_context() for _ in parts], parts))  # the caller's context: np.errstate
+        return list(
+            _pool().map(work, [copy_context() for _ in parts], parts)
+        )  # the caller's context: np.errstate
 
 
 def map_chunks(f: Callable, *arrays, chunk: int):
@@ -79,7 +88,10 @@ def map_chunks(f: Callable, *arrays, chunk: int):
 # --------------------------------------------------------------------------------------------------------------- reused memory
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-LARGEST_REUSED, KEPT = 32 * 2**20, 256 * 2**20  # bytes: of one array (the most that glibc allows), and of all that wait for reuse
+LARGEST_REUSED, KEPT = (
+    32 * 2**20,
+    256 * 2**20,
+)  # bytes: of one array (the most that glibc allows), and of all that wait for reuse
 
 
 @cache
@@ -89,7 +101,9 @@ def _reuse_memory():
     By default each array above 128 KiB is given back to the system when it is freed, and the next one is handed out, and cleared, page by
     page. With activations that live for microseconds, half of all time went there.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # no C library to be found, or none with mallopt
+    with contextlib.suppress(
+        OSError, AttributeError, TypeError
+    ):  # no C library to be found, or none with mallopt
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, LARGEST_REUSED)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT)

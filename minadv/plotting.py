@@ -43,7 +43,18 @@ __all__ = [
 ]
 
 # Okabe and Ito 2008, "Color Universal Design", without their yellow, too faint for a line on white; then three of Paul Tol's.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#332288", "#661100")
+COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#882255",
+    "#332288",
+    "#661100",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "\\\\", "xx")
@@ -61,7 +72,9 @@ STYLE = {
     "legend.frameon": False,
     "hatch.linewidth": 0.5,
 }
-_styled = matplotlib.style.context(["default", STYLE])  # a decorator; the caller's own settings are back afterwards
+_styled = matplotlib.style.context(
+    ["default", STYLE]
+)  # a decorator; the caller's own settings are back afterwards
 
 
 @_styled
@@ -78,8 +91,13 @@ def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt must say what the figure shows, got {alt!r}")
     png = BytesIO()
-    metadata = {"Description": alt, "Software": None}  # no version number: the same figure is the same file
-    figure.savefig(png, format="png", dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.1)
+    metadata = {
+        "Description": alt,
+        "Software": None,
+    }  # no version number: the same figure is the same file
+    figure.savefig(
+        png, format="png", dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.1
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -94,7 +112,9 @@ def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
 
 
 @_styled
-def mosaic(x, *, rows: int = 10, columns: int = 10, bounds=(0.0, 1.0), title: str | None = None) -> Figure:
+def mosaic(
+    x, *, rows: int = 10, columns: int = 10, bounds=(0.0, 1.0), title: str | None = None
+) -> Figure:
     """A batch of images side by side, row by row (B4).
 
     Arguments: ``x``, at most ``rows * columns`` images (N, H, W, 1) or (N, H, W, 3); ``bounds``, the pixel values
@@ -104,7 +124,9 @@ def mosaic(x, *, rows: int = 10, columns: int = 10, bounds=(0.0, 1.0), title: st
     x = _checked(x, bounds, "x")
     count, height, width, channels = x.shape
     if count > rows * columns:
-        raise ValueError(f"x must hold at most rows * columns = {rows * columns} images, got {count}")
+        raise ValueError(
+            f"x must hold at most rows * columns = {rows * columns} images, got {count}"
+        )
     gap = sum(bounds) / 2  # a gray line of one pixel between images, and around them
     canvas = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), gap, x.dtype)
     for n, picture in enumerate(x):
@@ -118,7 +140,14 @@ def mosaic(x, *, rows: int = 10, columns: int = 10, bounds=(0.0, 1.0), title: st
 
 @_styled
 def images(
-    x, *, labels=None, confidences=None, class_names=None, columns: int = 5, bounds=(0.0, 1.0), title: str | None = None
+    x,
+    *,
+    labels=None,
+    confidences=None,
+    class_names=None,
+    columns: int = 5,
+    bounds=(0.0, 1.0),
+    title: str | None = None,
 ) -> Figure:
     """A grid of images, each titled with its predicted label and confidence (B4).
 
@@ -146,12 +175,20 @@ def image(x, *, label=None, confidence=None, class_names=None, bounds=(0.0, 1.0)
     """One image (H, W, 1) or (H, W, 3), titled with its predicted label and confidence (B4); else as :func:`images`."""
     labels = None if label is None else to_numpy(label).reshape(1)
     confidences = None if confidence is None else to_numpy(confidence).reshape(1)
-    return images(x[None], labels=labels, confidences=confidences, class_names=class_names, bounds=bounds)
+    return images(
+        x[None], labels=labels, confidences=confidences, class_names=class_names, bounds=bounds
+    )
 
 
 @_styled
 def attack_figure(
-    result, model: Callable, *, class_names=None, scale: float | None = None, bounds=(0.0, 1.0), title: str | None = None
+    result,
+    model: Callable,
+    *,
+    class_names=None,
+    scale: float | None = None,
+    bounds=(0.0, 1.0),
+    title: str | None = None,
 ) -> Figure:
     r"""Original, perturbation and adversarial image, with what ``model`` sees in them (C5, D4, E8).
 
@@ -164,7 +201,10 @@ def attack_figure(
     the largest change; ``bounds``, the pixel values that are black and white; ``title``. Raises :class:`TypeError` or
     :class:`ValueError` for images outside ``bounds`` and for a scale <= 0.
     """
-    before, after = _checked(result.x, bounds, "result.x"), _checked(result.x_adv, bounds, "result.x_adv")
+    before, after = (
+        _checked(result.x, bounds, "result.x"),
+        _checked(result.x_adv, bounds, "result.x_adv"),
+    )
     change = after - before
     if scale is None:
         scale = float(np.abs(change).max()) or 1.0
@@ -176,10 +216,14 @@ def attack_figure(
     captions = [
         _captions(count, predict(model, result.x), confidence(model, result.x), class_names, cell),
         [""] * count,
-        _captions(count, predict(model, result.x_adv), confidence(model, result.x_adv), class_names, cell),
+        _captions(
+            count, predict(model, result.x_adv), confidence(model, result.x_adv), class_names, cell
+        ),
     ]
     if count == 1:  # a row: each image is named above its caption
-        captions = [[f"{name}\n{row[0]}".strip()] for name, row in zip(names, captions, strict=True)]
+        captions = [
+            [f"{name}\n{row[0]}".strip()] for name, row in zip(names, captions, strict=True)
+        ]
         figure = _image_figure(3 * cell + 0.8, cell + _height(sum(captions, [])), title)
         grid = figure.subplots(1, 3).reshape(3, 1)
     else:  # a column each: the rows are named at the left
@@ -194,7 +238,9 @@ def attack_figure(
         for ax, row in zip(grid[:, n], captions, strict=True):
             ax.set_title(row[n], parse_math=False)
     if gray:
-        _color_bar(drawn).set_ticks([-scale, 0, scale], labels=[f"−{scale:.3g}", "0", f"+{scale:.3g}"])
+        _color_bar(drawn).set_ticks(
+            [-scale, 0, scale], labels=[f"−{scale:.3g}", "0", f"+{scale:.3g}"]
+        )
     return _titled(figure, title)
 
 
@@ -203,7 +249,12 @@ def attack_figure(
 
 @_styled
 def curves(
-    lines: Mapping[str, tuple], *, xlabel: str, ylabel: str, percent: bool = False, title: str | None = None
+    lines: Mapping[str, tuple],
+    *,
+    xlabel: str,
+    ylabel: str,
+    percent: bool = False,
+    title: str | None = None,
 ) -> Figure:
     """Named lines in one diagram: whatever is measured against something, a ROC curve too.
 
@@ -224,8 +275,12 @@ def epsilon_curves(measured: Mapping[str, EpsilonCurve], *, title: str | None = 
     Raises :class:`ValueError` without curves.
     """
     figure = Figure(figsize=(8, 3.6))
-    for ax, quantity in zip(figure.subplots(1, 2, sharex=True), ["accuracy", "confidence"], strict=True):
-        lines = {name: (curve.epsilons, getattr(curve, quantity)) for name, curve in measured.items()}
+    for ax, quantity in zip(
+        figure.subplots(1, 2, sharex=True), ["accuracy", "confidence"], strict=True
+    ):
+        lines = {
+            name: (curve.epsilons, getattr(curve, quantity)) for name, curve in measured.items()
+        }
         _draw_lines(ax, lines, "ε", quantity, percent=True)
     return _titled(_with_legend(figure), title)
 
@@ -247,11 +302,15 @@ def history(record, *, title: str | None = None) -> Figure:
     for quantity in ["loss", "accuracy"]:
         numbers = {"training": recorded(quantity), "validation": recorded(f"validation_{quantity}")}
         if any(numbers.values()):
-            panels[quantity] = {name: (np.arange(1, len(ys) + 1), ys) for name, ys in numbers.items()}
+            panels[quantity] = {
+                name: (np.arange(1, len(ys) + 1), ys) for name, ys in numbers.items()
+            }
     if not panels:
         raise ValueError("record must hold at least one epoch of loss or accuracy, got none")
     figure = Figure(figsize=(4 * len(panels), 3.6))
-    for ax, (quantity, lines) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True):
+    for ax, (quantity, lines) in zip(
+        figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True
+    ):
         _draw_lines(ax, lines, "epoch", quantity, percent=quantity == "accuracy")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if quantity == "loss":
@@ -261,7 +320,11 @@ def history(record, *, title: str | None = None) -> Figure:
 
 @_styled
 def bars(
-    series: Mapping[str, Mapping[str, float]], *, ylabel: str, percent: bool = False, title: str | None = None
+    series: Mapping[str, Mapping[str, float]],
+    *,
+    ylabel: str,
+    percent: bool = False,
+    title: str | None = None,
 ) -> Figure:
     """Groups of bars with their values written above: one color per series, one group per key.
 
@@ -271,7 +334,9 @@ def bars(
     """
     groups = list(next(iter(series.values()), []))
     if not groups or any(set(values) != set(groups) for values in series.values()):
-        raise ValueError(f"series must have the same groups, at least one, got {[list(v) for v in series.values()]}")
+        raise ValueError(
+            f"series must have the same groups, at least one, got {[list(v) for v in series.values()]}"
+        )
     width = 0.8 / len(series)
     figure = Figure(figsize=(max(6.4, 0.55 * len(groups) * len(series) + 1), 4))
     ax = figure.subplots()
@@ -303,17 +368,37 @@ def histogram(
     line; ``title``. Raises :class:`ValueError` for samples that are missing, empty or not finite.
     """
     samples = {name: to_numpy(values, dtype=float).ravel() for name, values in samples.items()}
-    if not samples or not all(values.size and np.isfinite(values).all() for values in samples.values()):
+    if not samples or not all(
+        values.size and np.isfinite(values).all() for values in samples.values()
+    ):
         raise ValueError(f"samples must hold finite numbers under each name, got {samples}")
     edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), bins)
     figure = Figure(figsize=(6.4, 4))
     ax = figure.subplots()
     for i, (name, values) in enumerate(samples.items()):
         share = np.full(values.size, 1 / values.size)
-        look = {"hatch": HATCHES[i % len(HATCHES)], "linestyle": LINES[i % len(LINES)], "edgecolor": _color(i)}
-        ax.hist(values, edges, weights=share, histtype="stepfilled", label=name, facecolor=(_color(i), 0.35), **look)
+        look = {
+            "hatch": HATCHES[i % len(HATCHES)],
+            "linestyle": LINES[i % len(LINES)],
+            "edgecolor": _color(i),
+        }
+        ax.hist(
+            values,
+            edges,
+            weights=share,
+            histtype="stepfilled",
+            label=name,
+            facecolor=(_color(i), 0.35),
+            **look,
+        )
     if threshold is not None:
-        ax.axvline(threshold, color="black", linewidth=1.2, linestyle=":", label=f"threshold {threshold:.3g}")
+        ax.axvline(
+            threshold,
+            color="black",
+            linewidth=1.2,
+            linestyle=":",
+            label=f"threshold {threshold:.3g}",
+        )
     ax.set_xlabel(xlabel)
     ax.set_ylabel("share of examples")
     ax.yaxis.set_major_formatter(_percent)
@@ -341,13 +426,28 @@ def scatter(
     ax = figure.subplots()
     for label in np.unique(labels):
         look = {"color": _color(label), "marker": MARKERS[label % len(MARKERS)]}
-        ax.scatter(*points[labels == label].T, s=16, alpha=0.6, linewidths=0, label=_name(label, class_names), **look)
+        ax.scatter(
+            *points[labels == label].T,
+            s=16,
+            alpha=0.6,
+            linewidths=0,
+            label=_name(label, class_names),
+            **look,
+        )
     for i, (name, ringed) in enumerate((marked or {}).items()):
         look = {"facecolor": "none", "edgecolor": "black", "marker": MARKERS[i % len(MARKERS)]}
         ax.scatter(*_points(ringed, f"marked[{name!r}]").T, s=70, label=name, **look)
     if arrows is not None:
         tails, heads = _points(arrows[0], "arrows[0]"), _points(arrows[1], "arrows[1]")
-        ax.quiver(*tails.T, *(heads - tails).T, angles="xy", scale_units="xy", scale=1, width=0.003, headwidth=5)
+        ax.quiver(
+            *tails.T,
+            *(heads - tails).T,
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            width=0.003,
+            headwidth=5,
+        )
         ax.update_datalim(heads)  # an arrow's head counts towards the axes' limits
     ax.set_aspect("equal")
     ax.set_axis_off()  # an embedding's axes have no meaning of their own
@@ -382,16 +482,29 @@ def heatmap(
         raise ValueError(f"limits must be (low, high) with low < high, got {limits}")
     figure = _image_figure(6, 4.8, title)
     ax = figure.subplots()
-    drawn = ax.imshow(values, cmap=DIVERGING if low == -high else SEQUENTIAL, vmin=low, vmax=high, interpolation="nearest")
+    drawn = ax.imshow(
+        values,
+        cmap=DIVERGING if low == -high else SEQUENTIAL,
+        vmin=low,
+        vmax=high,
+        interpolation="nearest",
+    )
     _frame(ax)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    for axis, names, count in [(ax.yaxis, rows, values.shape[0]), (ax.xaxis, columns, values.shape[1])]:
+    for axis, names, count in [
+        (ax.yaxis, rows, values.shape[0]),
+        (ax.xaxis, columns, values.shape[1]),
+    ]:
         if names is not None and len(names) != count:
-            raise ValueError(f"rows and columns must name the {values.shape} values, got {len(names)} names for {count}")
+            raise ValueError(
+                f"rows and columns must name the {values.shape} values, got {len(names)} names for {count}"
+            )
         if names is not None:
             axis.set_ticks(range(count), [textwrap.fill(name, 24) for name in names])
             axis.set_tick_params(length=0)
-    if columns is not None and max(map(len, columns)) * LETTER > 3.5 / len(columns):  # wider than a cell
+    if columns is not None and max(map(len, columns)) * LETTER > 3.5 / len(
+        columns
+    ):  # wider than a cell
         for name in ax.get_xticklabels():
             name.set(rotation=45, rotation_mode="anchor", ha="right")
     if numbers is not None:
@@ -414,9 +527,13 @@ def _checked(x, bounds, name: str) -> np.ndarray:
     if x.dtype.kind != "f":
         raise TypeError(f"{name} must be floating point, got dtype {x.dtype}")
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.size == 0:
-        raise ValueError(f"{name} must be images of shape (N, H, W, 1) or (N, H, W, 3), got {x.shape}")
+        raise ValueError(
+            f"{name} must be images of shape (N, H, W, 1) or (N, H, W, 3), got {x.shape}"
+        )
     if not (x.min() >= low and x.max() <= high):
-        raise ValueError(f"{name} must lie inside bounds ({low}, {high}), got {x.min()} to {x.max()}")
+        raise ValueError(
+            f"{name} must lie inside bounds ({low}, {high}), got {x.min()} to {x.max()}"
+        )
     return x
 
 
@@ -446,8 +563,16 @@ def _name(label: int, class_names) -> str:
 
 def _captions(count: int, labels, confidences, class_names, inches: float) -> list[str]:
     """One caption per image, such as "7, 98.5%", in lines that are as wide as the image."""
-    names = [""] * count if labels is None else [_name(label, class_names) for label in _integers(labels, count)]
-    shares = [""] * count if confidences is None else [f"{share:.1%}" for share in to_numpy(confidences).tolist()]
+    names = (
+        [""] * count
+        if labels is None
+        else [_name(label, class_names) for label in _integers(labels, count)]
+    )
+    shares = (
+        [""] * count
+        if confidences is None
+        else [f"{share:.1%}" for share in to_numpy(confidences).tolist()]
+    )
     if len(shares) != count:
         raise ValueError(f"confidences must hold {count} shares, got {len(shares)}")
     both = [", ".join(filter(None, pair)) for pair in zip(names, shares, strict=True)]
@@ -487,7 +612,9 @@ def _show_change(ax, change, scale: float):
     """One perturbation (H, W, 1) or (H, W, 3), no change being the middle of the scale."""
     _frame(ax)
     if change.shape[-1] == 1:
-        return ax.imshow(change[..., 0], cmap=DIVERGING, vmin=-scale, vmax=scale, interpolation="nearest")
+        return ax.imshow(
+            change[..., 0], cmap=DIVERGING, vmin=-scale, vmax=scale, interpolation="nearest"
+        )
     return ax.imshow((change / (2 * scale) + 0.5).clip(0, 1), interpolation="nearest")
 
 
@@ -504,10 +631,18 @@ def _draw_lines(ax, lines: Mapping[str, tuple], xlabel: str, ylabel: str, percen
     for i, (name, (x, y)) in enumerate(lines.items()):
         x, y = to_numpy(x), to_numpy(y)
         if x.ndim != 1 or x.shape != y.shape:
-            raise ValueError(f"line {name!r} must be two arrays of one length, got shapes {x.shape} and {y.shape}")
+            raise ValueError(
+                f"line {name!r} must be two arrays of one length, got shapes {x.shape} and {y.shape}"
+            )
         if x.size:
-            look = {"color": _color(i), "marker": MARKERS[i % len(MARKERS)], "linestyle": LINES[i % len(LINES)]}
-            ax.plot(x, y, label=name, markersize=5, markevery=1 if x.size <= 20 else 0.1, **look)  # 0.1: ten on the way
+            look = {
+                "color": _color(i),
+                "marker": MARKERS[i % len(MARKERS)],
+                "linestyle": LINES[i % len(LINES)],
+            }
+            ax.plot(
+                x, y, label=name, markersize=5, markevery=1 if x.size <= 20 else 0.1, **look
+            )  # 0.1: ten on the way
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.grid(color="0.9")
@@ -521,22 +656,32 @@ def _percent(share: float, _position=None) -> str:
 
 def _percent_axis(ax, low: float, high: float) -> None:
     if ax.dataLim.ymin < 0 or ax.dataLim.ymax > 1:
-        raise ValueError(f"percent=True is for shares from 0 to 1, got {ax.dataLim.ymin} to {ax.dataLim.ymax}")
+        raise ValueError(
+            f"percent=True is for shares from 0 to 1, got {ax.dataLim.ymin} to {ax.dataLim.ymax}"
+        )
     ax.set_ylim(low, high)
     ax.yaxis.set_major_formatter(_percent)
 
 
 def _with_legend(figure: Figure) -> Figure:
     """One legend for all axes, beside the last, where it hides nothing."""
-    named = {label: drawn for ax in figure.axes for drawn, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    named = {
+        label: drawn
+        for ax in figure.axes
+        for drawn, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
     labels = [textwrap.fill(label, 24) for label in named]
-    figure.axes[-1].legend(named.values(), labels, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    figure.axes[-1].legend(
+        named.values(), labels, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0
+    )
     return figure
 
 
 def _titled(figure: Figure, title: str | None) -> Figure:
     if title is not None:
-        figure.suptitle(textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER))))  # at 12 points
+        figure.suptitle(
+            textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER)))
+        )  # at 12 points
     return figure
 
 

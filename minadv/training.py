@@ -56,7 +56,9 @@ class Adam:
               w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
     """
 
-    def __init__(self, lr: float = 0.001, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8):
+    def __init__(
+        self, lr: float = 0.001, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+    ):
         self.lr, self.epsilon = _positive("lr", lr), _positive("epsilon", epsilon)
         self.beta1, self.beta2 = _share("beta1", beta1), _share("beta2", beta2)
         self.t = 0
@@ -67,7 +69,11 @@ class Adam:
         if self.t == 0:
             self.m, self.v, self.work = xp.zeros_like(w), xp.zeros_like(w), xp.empty_like(w)
         self.t += 1
-        m, v, work = self.m, self.v, self.work  # one buffer, so that the weights of a small network stay in the cache
+        m, v, work = (
+            self.m,
+            self.v,
+            self.work,
+        )  # one buffer, so that the weights of a small network stay in the cache
         xp.multiply(g, 1 - self.beta1, out=work)
         m *= self.beta1
         m += work
@@ -134,15 +140,26 @@ def fit(
     if not (hasattr(x, "dtype") and hasattr(y, "dtype")):
         raise TypeError(f"x and y must be arrays, got {type(x).__name__} and {type(y).__name__}")
     if len(x) == 0 or len(x) != len(y):
-        raise ValueError(f"x and y must have the same length, at least 1, got {len(x)} and {len(y)}")
+        raise ValueError(
+            f"x and y must have the same length, at least 1, got {len(x)} and {len(y)}"
+        )
     if epochs < 0 or batch_size < 1:
-        raise ValueError(f"epochs must be >= 0 and batch_size >= 1, got {epochs!r} and {batch_size!r}")
+        raise ValueError(
+            f"epochs must be >= 0 and batch_size >= 1, got {epochs!r} and {batch_size!r}"
+        )
     rng = np.random.default_rng(rng)
     optimizer = Adam() if optimizer is None else optimizer
     weights = _Weights(model)
     chunk = chunk_size(model, x)
     history = History()
-    bar = tqdm(total=epochs * len(x), unit=" examples", unit_scale=True, desc="training", disable=not progress, leave=False)
+    bar = tqdm(
+        total=epochs * len(x),
+        unit=" examples",
+        unit_scale=True,
+        desc="training",
+        disable=not progress,
+        leave=False,
+    )
     try:
         with bar, one_blas_thread():
             for _ in range(epochs):
@@ -152,7 +169,9 @@ def fit(
                     batch = order[i : i + batch_size]
                     value, gradient = _batch_gradient(weights, loss, x[batch], y[batch], chunk, rng)
                     if not np.isfinite(value):
-                        raise FloatingPointError(f"the loss became {value} in epoch {len(history) + 1}: lower the learning rate")
+                        raise FloatingPointError(
+                            f"the loss became {value} in epoch {len(history) + 1}: lower the learning rate"
+                        )
                     optimizer.step(weights.vector, gradient)
                     total += value
                     bar.update(len(batch))
@@ -177,30 +196,44 @@ class _Weights:
         xp = array_module(*self.parameters.values())
         self.vector = xp.concatenate([p.reshape(-1) for p in self.parameters.values()])
         ends = np.cumsum([p.size for p in self.parameters.values()]).tolist()
-        self.slices = [slice(end - p.size, end) for p, end in zip(self.parameters.values(), ends, strict=True)]
-        views = [self.vector[s].reshape(p.shape) for s, p in zip(self.slices, self.parameters.values(), strict=True)]
+        self.slices = [
+            slice(end - p.size, end) for p, end in zip(self.parameters.values(), ends, strict=True)
+        ]
+        views = [
+            self.vector[s].reshape(p.shape)
+            for s, p in zip(self.slices, self.parameters.values(), strict=True)
+        ]
         self.parameters = model.parameters = dict(zip(self.parameters, views, strict=True))
 
     def gradient(self, f: Callable):
         """``(value, gradient)`` of ``f(parameters)``, the gradient as one vector."""
         names = list(self.parameters)
-        value, parts = value_and_grad(lambda *p: f(dict(zip(names, p, strict=True))), *self.parameters.values())
+        value, parts = value_and_grad(
+            lambda *p: f(dict(zip(names, p, strict=True))), *self.parameters.values()
+        )
         gradient = array_module(self.vector).empty_like(self.vector)
         for s, part in zip(self.slices, parts if len(names) > 1 else (parts,), strict=True):
             gradient[s] = part.reshape(-1)
         return value, gradient
 
 
-def _batch_gradient(weights: _Weights, loss: Callable, x, y, chunk: int, rng: np.random.Generator) -> tuple[float, object]:
+def _batch_gradient(
+    weights: _Weights, loss: Callable, x, y, chunk: int, rng: np.random.Generator
+) -> tuple[float, object]:
     """The sum of one batch's losses, and the gradient of their mean. Each chunk draws from a generator of its own."""
-    seed, places = rng.integers(2**63), like(np.arange(len(x)), x)  # one draw per batch: the shuffles do not depend on the chunks
+    seed, places = (
+        rng.integers(2**63),
+        like(np.arange(len(x)), x),
+    )  # one draw per batch: the shuffles do not depend on the chunks
 
     def one(x, y, places):
         def total(parameters):
             chunk_rng = np.random.default_rng([seed, int(places[0])])
             values = loss(lambda x: weights.model.apply(parameters, x, chunk_rng), x, y)
             if values.shape != (len(x),):
-                raise ValueError(f"loss must return one value per example, shape ({len(x)},), got {values.shape}")
+                raise ValueError(
+                    f"loss must return one value per example, shape ({len(x)},), got {values.shape}"
+                )
             return values.sum()
 
         return weights.gradient(total)
@@ -216,7 +249,9 @@ def _batch_gradient(weights: _Weights, loss: Callable, x, y, chunk: int, rng: np
 
 def _validate(model: Layer, loss: Callable, x, y, history: History):
     chunk = chunk_size(model, x)
-    history.validation_loss.append(float(map_chunks(lambda x, y: loss(model, x, y), x, y, chunk=chunk).mean()))
+    history.validation_loss.append(
+        float(map_chunks(lambda x, y: loss(model, x, y), x, y, chunk=chunk).mean())
+    )
     if y.ndim == 1 and y.dtype.kind in "iu":
         labels = map_chunks(model, x, chunk=chunk).argmax(axis=1)
         history.validation_accuracy.append(float((labels == y).mean()))

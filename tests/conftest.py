@@ -13,18 +13,27 @@ from tests import strict_cupy
 
 os.environ.pop("MINADV_BACKEND", None)  # the user's shell does not choose what is tested
 
-backend = importlib.import_module("minadv.backend")  # the module, whatever minadv calls by this name
+backend = importlib.import_module(
+    "minadv.backend"
+)  # the module, whatever minadv calls by this name
 
 # A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp` and `monkeypatch` are set up
 # once for all examples of a test, which is meant: the backend does not change from example to example.
 _settings = hypothesis.settings(
     deadline=None,
     print_blob=True,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
 )
 hypothesis.settings.register_profile("minadv", _settings, max_examples=50)
-hypothesis.settings.register_profile("ci", _settings, max_examples=50, derandomize=True, database=None)
-hypothesis.settings.register_profile("fast", _settings, max_examples=5)  # pytest --hypothesis-profile=fast
+hypothesis.settings.register_profile(
+    "ci", _settings, max_examples=50, derandomize=True, database=None
+)
+hypothesis.settings.register_profile(
+    "fast", _settings, max_examples=5
+)  # pytest --hypothesis-profile=fast
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "minadv")
 
 

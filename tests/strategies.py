@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 # Pixel ranges in use, some whose ends no binary float holds (rounded, they lie inside or outside), a huge and a denormal one.
-BOUNDS = [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (0.1, 0.9), (-0.1, 0.1), (-2.1179, 2.64), (-1e30, 1e30), (-1e-40, 1e-40)]
+BOUNDS = [
+    (0.0, 1.0),
+    (-1.0, 1.0),
+    (0.0, 255.0),
+    (0.1, 0.9),
+    (-0.1, 0.1),
+    (-2.1179, 2.64),
+    (-1e30, 1e30),
+    (-1e-40, 1e-40),
+]
 
 
 def _float32_neighbors(x) -> list[float]:
@@ -16,17 +25,35 @@ def _float32_neighbors(x) -> list[float]:
 
 
 # Nothing, everything, the sizes papers use, neighbors of round numbers, and the smallest numbers that exist.
-EPS = [0.0, 1.0, 2.0, 0.1, 0.25, 0.3, 1 / 255, 8 / 255, *_float32_neighbors(1.0), *_float32_neighbors(0.25)]
+EPS = [
+    0.0,
+    1.0,
+    2.0,
+    0.1,
+    0.25,
+    0.3,
+    1 / 255,
+    8 / 255,
+    *_float32_neighbors(1.0),
+    *_float32_neighbors(0.25),
+]
 EPS += [float(np.nextafter(1.0, 0.0)), float(np.nextafter(1.0, 2.0))]
 for _type in (np.finfo(np.float32), np.finfo(np.float64)):
-    EPS += [float(_type.eps), float(_type.tiny), float(_type.tiny) / 3, float(_type.smallest_subnormal)]
+    EPS += [
+        float(_type.eps),
+        float(_type.tiny),
+        float(_type.tiny) / 3,
+        float(_type.smallest_subnormal),
+    ]
 
 dtypes = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
 
 
 def shapes(min_dims=0, max_dims=4, min_side=0, max_side=4):
     """Shapes, those of 0-d and of empty arrays among them."""
-    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
+    return hnp.array_shapes(
+        min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
+    )
 
 
 @st.composite
@@ -35,7 +62,13 @@ def float_arrays(draw, shape=None, dtype=dtypes, low=None, high=None):
 
     ``shape`` and ``dtype`` are a value or a strategy.
     """
-    shape = draw(shape if isinstance(shape, st.SearchStrategy) else shapes() if shape is None else st.just(shape))
+    shape = draw(
+        shape
+        if isinstance(shape, st.SearchStrategy)
+        else shapes()
+        if shape is None
+        else st.just(shape)
+    )
     dtype = draw(dtype if isinstance(dtype, st.SearchStrategy) else st.just(np.dtype(dtype)))
     first, last = low, high  # the ends may not be floats of this dtype: then the next one inside
     if low is not None:
@@ -45,7 +78,9 @@ def float_arrays(draw, shape=None, dtype=dtypes, low=None, high=None):
         last = dtype.type(high)
         last = float(last if float(last) <= high else np.nextafter(last, dtype.type(-np.inf)))
     assume(first is None or last is None or first <= last)
-    elements = st.floats(first, last, width=8 * dtype.itemsize, allow_nan=False, allow_infinity=False)
+    elements = st.floats(
+        first, last, width=8 * dtype.itemsize, allow_nan=False, allow_infinity=False
+    )
     return draw(hnp.arrays(dtype, shape, elements=elements))
 
 

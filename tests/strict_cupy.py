@@ -70,7 +70,9 @@ UFUNC_METHODS = {
 COMPARISONS = "equal greater greater_equal less less_equal not_equal"
 NO_ARRAY_NEEDED = "can_cast linspace logspace min_scalar_type ndim result_type shape"
 ONE_ARRAY_ONLY = "broadcast_to repeat reshape"  # the rest are lengths, and an array, even a 0-d one, is no length
-ZERO_DIMENSIONAL = "allclose array_equal array_equiv count_nonzero"  # where NumPy returns Python's bool or int
+ZERO_DIMENSIONAL = (
+    "allclose array_equal array_equiv count_nonzero"  # where NumPy returns Python's bool or int
+)
 
 
 def _arrays_in(x) -> list:
@@ -119,7 +121,9 @@ def _call(function, name, /, *args, **kwargs):
         for operand in args:
             _check_operand(name, operand)
     elif not given and name not in NO_ARRAY_NEEDED.split():
-        raise TypeError(f"{name}: expected a cupy.ndarray, got {', '.join(type(x).__name__ for x in args)}")
+        raise TypeError(
+            f"{name}: expected a cupy.ndarray, got {', '.join(type(x).__name__ for x in args)}"
+        )
     if len(given) > 1 and name in ONE_ARRAY_ONLY.split():
         raise TypeError(f"{name}: 'ndarray' object cannot be interpreted as an integer")
     result = function(*_unwrap(args), **{key: _unwrap(value) for key, value in kwargs.items()})
@@ -144,12 +148,16 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self._array = array
 
     def __array__(self, dtype=None, copy=None):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct one explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct one explicitly."
+        )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         if method != "__call__" or not hasattr(cupy, ufunc.__name__):
             return NotImplemented
-        if ufunc.__name__ in COMPARISONS.split():  # np.float32(1) < x comes here as a 0-d array; CuPy takes the number out
+        if (
+            ufunc.__name__ in COMPARISONS.split()
+        ):  # np.float32(1) < x comes here as a 0-d array; CuPy takes the number out
             inputs = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs]
         return getattr(cupy, ufunc.__name__)(*inputs, **kwargs)
 
@@ -161,15 +169,24 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return ours(*args, **kwargs)
 
     def __getattr__(self, name):
-        if name.startswith("_") or name in f"{LACKING['numpy.ndarray']} {LEFT_OUT['numpy.ndarray']}".split():
+        if (
+            name.startswith("_")
+            or name in f"{LACKING['numpy.ndarray']} {LEFT_OUT['numpy.ndarray']}".split()
+        ):
             raise AttributeError(f"'cupy.ndarray' object has no attribute {name!r}")
         attribute = getattr(np.ndarray, name)
-        return partial(_call, attribute, name, self) if callable(attribute) else _wrap(getattr(self._array, name), [self])
+        return (
+            partial(_call, attribute, name, self)
+            if callable(attribute)
+            else _wrap(getattr(self._array, name), [self])
+        )
 
     @property
     def flags(self):
         names = "c_contiguous f_contiguous owndata"  # and no writeable
-        return namedtuple("Flags", names)(*(getattr(self._array.flags, name) for name in names.split()))
+        return namedtuple("Flags", names)(
+            *(getattr(self._array.flags, name) for name in names.split())
+        )
 
     def get(self) -> np.ndarray:
         return self._array.copy()
@@ -182,7 +199,9 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key):
         key = key if isinstance(key, tuple) else (key,)
-        rest = () if any(part is Ellipsis for part in key) else (...,)  # so that a vector's a[0] is a view, as it is in CuPy
+        rest = (
+            () if any(part is Ellipsis for part in key) else (...,)
+        )  # so that a vector's a[0] is a view, as it is in CuPy
         return _call(np.ndarray.__getitem__, "index", self, key + rest)
 
     def __setitem__(self, key, value):
@@ -191,14 +210,24 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         if np.size(value) > 1 and any(isinstance(part, list) or np.ndim(part) for part in parts):
             places = np.arange(self.size).reshape(self.shape)[_unwrap(key)]
             if np.unique(places).size < places.size:
-                raise ValueError("different values are assigned to one place: which of them stays is undefined on a GPU")
+                raise ValueError(
+                    "different values are assigned to one place: which of them stays is undefined on a GPU"
+                )
         _call(np.ndarray.__setitem__, "assignment", self, key, value)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
 
-for _name in ("__len__", "__bool__", "__int__", "__float__", "__complex__", "__repr__", "__format__"):
+for _name in (
+    "__len__",
+    "__bool__",
+    "__int__",
+    "__float__",
+    "__complex__",
+    "__repr__",
+    "__format__",
+):
     setattr(ndarray, _name, lambda self, *args, _name=_name: getattr(self._array, _name)(*args))
 
 
@@ -210,22 +239,31 @@ class Mirror(ModuleType):
         self._inner = inner
 
     def __getattr__(self, name):
-        if name in f"{LACKING.get(self._inner.__name__, '')} {LEFT_OUT.get(self._inner.__name__, '')}".split():
+        if (
+            name
+            in f"{LACKING.get(self._inner.__name__, '')} {LEFT_OUT.get(self._inner.__name__, '')}".split()
+        ):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         ours = self._mirrored(name, getattr(self._inner, name))
         setattr(self, name, ours)
         return ours
 
     def _mirrored(self, name, inner):
-        if name in AS_THEY_ARE.split() or (isinstance(inner, type) and issubclass(inner, np.generic)):
+        if name in AS_THEY_ARE.split() or (
+            isinstance(inner, type) and issubclass(inner, np.generic)
+        ):
             return inner
         if name in CREATE.split():
             return partial(_create, inner, name)
-        if isinstance(inner, type(np.sum)) or name in ALSO_FUNCTIONS.split():  # type(np.sum): whatever dispatches on its arrays
+        if (
+            isinstance(inner, type(np.sum)) or name in ALSO_FUNCTIONS.split()
+        ):  # type(np.sum): whatever dispatches on its arrays
             return partial(_call, inner, name)
         if isinstance(inner, np.ufunc):
             ours = partial(_call, inner, name)
-            for method in (method for method, names in UFUNC_METHODS.items() if name in names.split()):
+            for method in (
+                method for method, names in UFUNC_METHODS.items() if name in names.split()
+            ):
                 setattr(ours, method, partial(_call, getattr(inner, method), name))
             return ours
         if isinstance(inner, ModuleType) and inner.__name__ in SUBMODULES.split():
@@ -259,5 +297,14 @@ class CUDARuntimeError(RuntimeError):
 
 
 cupy = Mirror("cupy", np)
-cupy.ndarray, cupy.array, cupy.asarray, cupy.asanyarray, cupy.full, cupy.asnumpy = ndarray, array, asarray, asarray, full, asnumpy
-cupy.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError))
+cupy.ndarray, cupy.array, cupy.asarray, cupy.asanyarray, cupy.full, cupy.asnumpy = (
+    ndarray,
+    array,
+    asarray,
+    asarray,
+    full,
+    asnumpy,
+)
+cupy.cuda = SimpleNamespace(
+    runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError)
+)

@@ -37,7 +37,9 @@ def labels(count=12, classes=3):
 def smooth(dtype=np.float64, seed=0):
     """A small network without kinks."""
     rng = np.random.default_rng(seed)
-    return Sequential(Flatten(), Dense(9, 6, rng=rng, dtype=dtype), Tanh(), Dense(6, 3, rng=rng, dtype=dtype))
+    return Sequential(
+        Flatten(), Dense(9, 6, rng=rng, dtype=dtype), Tanh(), Dense(6, 3, rng=rng, dtype=dtype)
+    )
 
 
 def weights_of(model: Layer) -> dict:
@@ -55,12 +57,20 @@ def cross_entropy(z, y):
 
 # ------------------------------------------------------------------------------------------------------------- linear models
 
-vectors = st.integers(1, 6).flatmap(lambda n: st.tuples(*[st.lists(st.floats(-2, 2), min_size=n, max_size=n)] * 2))
+vectors = st.integers(1, 6).flatmap(
+    lambda n: st.tuples(*[st.lists(st.floats(-2, 2), min_size=n, max_size=n)] * 2)
+)
 
 
 @pytest.mark.filterwarnings("ignore:the gradient is exactly zero")  # w = 0
 @pytest.mark.filterwarnings("ignore:the model seems to return probabilities")  # logits (0, 1)
-@given(vectors, st.floats(-1, 1), st.sampled_from([0.0, 0.1, 0.3, 1.0]), st.sampled_from([0.0, 0.5, 1.0, 4.0]), st.integers(0, 1))
+@given(
+    vectors,
+    st.floats(-1, 1),
+    st.sampled_from([0.0, 0.1, 0.3, 1.0]),
+    st.sampled_from([0.0, 0.5, 1.0, 4.0]),
+    st.integers(0, 1),
+)
 def test_of_a_linear_model_it_is_the_robust_logistic_loss(pair, b, eps, weight, label):
     w, x = map(np.array, pair)
     model = LogisticRegression(w, b)
@@ -74,7 +84,14 @@ def test_of_a_linear_model_it_is_the_robust_logistic_loss(pair, b, eps, weight, 
 def test_the_gradient_for_linear_weights_is_that_of_the_closed_form():
     """Danskin: with the worst image held constant, the gradient is that of the worst case."""
     rng = np.random.default_rng(0)
-    w, b, x, y, eps, weight = rng.normal(size=5), np.array(0.3), rng.normal(size=(8, 5)), np.arange(8) % 2, 0.2, 0.7
+    w, b, x, y, eps, weight = (
+        rng.normal(size=5),
+        np.array(0.3),
+        rng.normal(size=(8, 5)),
+        np.arange(8) % 2,
+        0.2,
+        0.7,
+    )
     model, sign = LogisticRegression(w, float(b)), np.where(y == 1, 1.0, -1.0)
     loss = mixed_loss(model, attack_of(eps, WIDE), weight=weight)
 
@@ -94,15 +111,21 @@ def test_the_gradient_for_linear_weights_is_that_of_the_closed_form():
 
 @pytest.mark.parametrize("weight", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("chunk", [5, 512])
-def test_one_step_descends_the_mixed_loss_with_the_attacked_images_constant(weight, chunk, monkeypatch):
+def test_one_step_descends_the_mixed_loss_with_the_attacked_images_constant(
+    weight, chunk, monkeypatch
+):
     monkeypatch.setattr(training, "chunk_size", lambda *_: chunk)
     model, x, y, attack = smooth(), images(), labels(), attack_of(0.1)
     x_adv, before = attack(model, x, y).x_adv, weights_of(model)
 
     def value(parameters):
-        return cross_entropy(model.apply(parameters, x), y) + weight * cross_entropy(model.apply(parameters, x_adv), y)
+        return cross_entropy(model.apply(parameters, x), y) + weight * cross_entropy(
+            model.apply(parameters, x_adv), y
+        )
 
-    adversarial_training(model, x, y, attack=attack, weight=weight, optimizer=SGD(1.0), batch_size=12, **QUIET)
+    adversarial_training(
+        model, x, y, attack=attack, weight=weight, optimizer=SGD(1.0), batch_size=12, **QUIET
+    )
     h = 1e-6
     for name, w in before.items():
         step = w - to_numpy(model.parameters[name])  # the gradient, the learning rate being 1
@@ -162,14 +185,20 @@ def test_the_loss_is_per_example_and_nothing_given_is_changed():
     attack = attack_of(0.1)
     value = mixed_loss(model, attack, weight=2.0)(model, x, y)
     x_adv = attack(model, x, y).x_adv
-    each = [cross_entropy(model(x[[i]]), y[[i]]) + 2 * cross_entropy(model(x_adv[[i]]), y[[i]]) for i in range(len(x))]
+    each = [
+        cross_entropy(model(x[[i]]), y[[i]]) + 2 * cross_entropy(model(x_adv[[i]]), y[[i]])
+        for i in range(len(x))
+    ]
     np.testing.assert_allclose(value, each, rtol=1e-12)
 
 
 def test_images_do_as_well_as_a_result():
     model, x, y = smooth(), images(), labels()
     result = fgsm(model, x, y=y, eps=0.1)
-    a, b = (mixed_loss(model, lambda *_, given=given: given)(model, x, y) for given in (result, result.x_adv))
+    a, b = (
+        mixed_loss(model, lambda *_, given=given: given)(model, x, y)
+        for given in (result, result.x_adv)
+    )
     assert np.array_equal(a, b)
 
 
@@ -184,7 +213,14 @@ def test_seeds_reproduce(chunk, monkeypatch):
     def run(seed):
         model = smooth(np.float32)
         adversarial_training(
-            model, x, y, attack=lambda model, x, y: pgd(model, x, y=y, eps=0.1, steps=3, rng=7), epochs=2, batch_size=16, rng=seed, **QUIET
+            model,
+            x,
+            y,
+            attack=lambda model, x, y: pgd(model, x, y=y, eps=0.1, steps=3, rng=7),
+            epochs=2,
+            batch_size=16,
+            rng=seed,
+            **QUIET,
         )
         return weights_of(model)
 
@@ -205,9 +241,15 @@ def test_it_goes_on_from_the_weights_that_are_there():
 def test_validation_gives_the_mixed_loss_and_the_clean_accuracy():
     model, x, y = smooth(), images(40), labels(40)
     attack = attack_of(0.3)
-    history = adversarial_training(model, x, y, attack=attack, weight=2.0, validation=(x, y), **QUIET)
+    history = adversarial_training(
+        model, x, y, attack=attack, weight=2.0, validation=(x, y), **QUIET
+    )
     x_adv = attack(model, x, y).x_adv
-    np.testing.assert_allclose(history.validation_loss, [cross_entropy(model(x), y) + 2 * cross_entropy(model(x_adv), y)], rtol=1e-9)
+    np.testing.assert_allclose(
+        history.validation_loss,
+        [cross_entropy(model(x), y) + 2 * cross_entropy(model(x_adv), y)],
+        rtol=1e-9,
+    )
     assert history.validation_accuracy == [accuracy(model, x, y)]
 
 
@@ -216,7 +258,9 @@ def test_it_makes_a_network_robust():
     robust = {}
     for weight in (0.0, 1.0):
         model = mlp((8, 8, 1), hidden=64)
-        adversarial_training(model, d.x_train, d.y_train, attack=attack_of(eps), weight=weight, epochs=12, **QUIET)
+        adversarial_training(
+            model, d.x_train, d.y_train, attack=attack_of(eps), weight=weight, epochs=12, **QUIET
+        )
         attacked = pgd(model, d.x_test, y=d.y_test, eps=eps, steps=10)
         robust[weight] = robust_accuracy(model, d.x_test, d.y_test, attacked)
         assert accuracy(model, d.x_test, d.y_test) > 0.9
@@ -228,7 +272,10 @@ def test_on_every_backend(xp):
     model = smooth(np.float32)
     history = adversarial_training(model, x, y, attack=attack_of(0.1), batch_size=8, **QUIET)
     assert np.isfinite(history.loss).all()
-    assert all(array_module(value) is xp and value.dtype == np.float32 for value in model.parameters.values())
+    assert all(
+        array_module(value) is xp and value.dtype == np.float32
+        for value in model.parameters.values()
+    )
     more, twice = augment(x, y, fgsm(model, x, y=y, eps=0.1), x)
     assert array_module(more) is array_module(twice) is xp
     assert (more.shape, more.dtype, twice.shape) == ((60, 3, 3, 1), np.float32, (60,))
@@ -275,13 +322,18 @@ def test_weights_that_are_none(weight, error, message):
     with pytest.raises(error, match=message):
         mixed_loss(smooth(), attack_of(0.1), weight=weight)
     with pytest.raises(error, match=message):
-        adversarial_training(smooth(), images(), labels(), attack=attack_of(0.1), weight=weight, **QUIET)
+        adversarial_training(
+            smooth(), images(), labels(), attack=attack_of(0.1), weight=weight, **QUIET
+        )
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda x: x[:-1], r"must be float64 of shape \(12, 3, 3, 1\), as the originals, got float64 of shape \(11, 3, 3, 1\)"),
+        (
+            lambda x: x[:-1],
+            r"must be float64 of shape \(12, 3, 3, 1\), as the originals, got float64 of shape \(11, 3, 3, 1\)",
+        ),
         (lambda x: x.reshape(12, 9), r"got float64 of shape \(12, 9\)"),
         (lambda x: x.astype(np.float32), "got float32 of shape"),
         (lambda x: None, "got NoneType"),
@@ -291,11 +343,15 @@ def test_weights_that_are_none(weight, error, message):
 def test_attacked_images_that_cannot_stand_for_the_originals(wrong, message):
     x, y = images(), labels()
     with pytest.raises(ValueError, match=message):
-        adversarial_training(smooth(), x, y, attack=lambda model, x, y: wrong(x), batch_size=12, **QUIET)
+        adversarial_training(
+            smooth(), x, y, attack=lambda model, x, y: wrong(x), batch_size=12, **QUIET
+        )
     with pytest.raises(ValueError, match=message):
         augment(x, y, wrong(x))
 
 
 def test_augment_counts_the_labels():
-    with pytest.raises(ValueError, match=r"y must hold one label for each of 12 images, got shape \(11,\)"):
+    with pytest.raises(
+        ValueError, match=r"y must hold one label for each of 12 images, got shape \(11,\)"
+    ):
         augment(images(), labels(11))

@@ -29,7 +29,10 @@ class Attack:
 
     attack: Callable
     settings: dict = field(default_factory=dict)  # beside the model, the images and the goal
-    goals: tuple[str, ...] = ("y", "target")  # how a goal can be given; () for one that asks no model and returns images
+    goals: tuple[str, ...] = (
+        "y",
+        "target",
+    )  # how a goal can be given; () for one that asks no model and returns images
     searches: bool = False  # what succeeds already is returned unchanged with 0 steps
     warns: bool = True  # of a model that returns probabilities
 
@@ -58,20 +61,44 @@ NAN, INF = float("nan"), float("inf")
 WRONG = {
     "x": [
         (TypeError, "x must be a NumPy or CuPy array, got list", X.tolist()),
-        (TypeError, "x must be float32 or float64, got uint8: divide by 255 first", (X * 255).astype(np.uint8)),
+        (
+            TypeError,
+            "x must be float32 or float64, got uint8: divide by 255 first",
+            (X * 255).astype(np.uint8),
+        ),
         (TypeError, "x must be float32 or float64, got int64", X.astype(np.int64)),
         (TypeError, "x must be float32 or float64, got float16", X.astype(np.float16)),
         (TypeError, "x must be float32 or float64, got object", X.astype(object)),
         (TypeError, "x must be float32 or float64, got bool", X > 0.5),
         (TypeError, "x must be float32 or float64, got complex64", X.astype(np.complex64)),
-        (ValueError, "(N, H, W, C) or (N, D), got shape (3, 3, 2): write x[None] for a single image", X[0]),
-        (ValueError, "(N, H, W, C) or (N, D), got shape (18,): write x[None] for a single image", X[0].ravel()),
+        (
+            ValueError,
+            "(N, H, W, C) or (N, D), got shape (3, 3, 2): write x[None] for a single image",
+            X[0],
+        ),
+        (
+            ValueError,
+            "(N, H, W, C) or (N, D), got shape (18,): write x[None] for a single image",
+            X[0].ravel(),
+        ),
         (ValueError, "(N, H, W, C) or (N, D), got shape ()", X[0, 0, 0, 0]),
         (ValueError, "(N, H, W, C) or (N, D), got shape (6, 0)", X.reshape(6, 18)[:, :0]),
         (ValueError, "x must not contain NaN", np.where(X > 0.5, np.float32(NAN), X)),
-        (ValueError, "x must lie inside bounds (0.0, 1.0), got values from 0.0 to 255.0", (X == 1) * np.float32(255)),
-        (ValueError, "x must lie inside bounds (0.0, 1.0), got values from -1.0 to 1.0", np.sign(X - 0.5)),
-        (ValueError, "x must lie inside bounds (0.0, 1.0), got values from 0.0 to 1.0000001192092896", X * np.nextafter(np.float32(1), 2)),
+        (
+            ValueError,
+            "x must lie inside bounds (0.0, 1.0), got values from 0.0 to 255.0",
+            (X == 1) * np.float32(255),
+        ),
+        (
+            ValueError,
+            "x must lie inside bounds (0.0, 1.0), got values from -1.0 to 1.0",
+            np.sign(X - 0.5),
+        ),
+        (
+            ValueError,
+            "x must lie inside bounds (0.0, 1.0), got values from 0.0 to 1.0000001192092896",
+            X * np.nextafter(np.float32(1), 2),
+        ),
         (ValueError, "got values from 0.0 to inf", np.where(X == 1, np.float32(INF), 0)),
     ],
     "bounds": [
@@ -83,7 +110,11 @@ WRONG = {
         (ValueError, "bounds must be (low, high) with low < high, got (1, 1)", (1, 1)),
         (ValueError, "bounds must be finite, got nan", (0, NAN)),
         (ValueError, "bounds must be finite, got inf", (0, INF)),
-        (ValueError, "bounds must be >= -3.24519e+32, got -1e+38", (-1e38, 1)),  # no room for eps beside it in float32
+        (
+            ValueError,
+            "bounds must be >= -3.24519e+32, got -1e+38",
+            (-1e38, 1),
+        ),  # no room for eps beside it in float32
         (ValueError, "x must lie inside bounds (0.0, 0.5), got values from 0.0 to 1.0", (0, 0.5)),
     ],
     "y": [
@@ -92,7 +123,11 @@ WRONG = {
         (TypeError, "y must be integers, got dtype bool", True),
         (TypeError, "y must be integers, got dtype <U1", "1"),
         (ValueError, "y must be one integer or 6 of them, got shape (5,)", [0] * 5),
-        (ValueError, "y must be one integer or 6 of them, got shape (6, 2)", np.eye(2, dtype=int)[[0] * 6]),
+        (
+            ValueError,
+            "y must be one integer or 6 of them, got shape (6, 2)",
+            np.eye(2, dtype=int)[[0] * 6],
+        ),
         (ValueError, "y must not be negative, got -1", -1),
         (ValueError, "y must lie in 0..1, the model's classes, got 2", [0, 1, 2, 0, 0, 0]),
     ],
@@ -125,19 +160,49 @@ WRONG = {
         (ValueError, "norm must be 'l", 2),
     ],
     "rng": [
-        (TypeError, "rng must be a numpy.random.Generator or a seed, an integer >= 0, got 'seed'", "seed"),
+        (
+            TypeError,
+            "rng must be a numpy.random.Generator or a seed, an integer >= 0, got 'seed'",
+            "seed",
+        ),
         (TypeError, "rng must be a numpy.random.Generator or a seed, an integer >= 0, got -1", -1),
     ],
-}  # fmt: skip
-WRONG["target"] = [(error, message.replace("y must", "target must"), value) for error, message, value in WRONG["y"]]
+}
+WRONG["target"] = [
+    (error, message.replace("y must", "target must"), value) for error, message, value in WRONG["y"]
+]
 
 ANSWERS = {  # what a model may wrongly return for 6 images
-    "one number per image": (lambda x: ops.sum(x, axis=(1, 2, 3)), ValueError, "(N, K) with N = 6 and K >= 2, got shape (6,)"),
-    "one class": (lambda x: model(x)[:, :1], ValueError, "(N, K) with N = 6 and K >= 2, got shape (6, 1)"),
-    "one row less": (lambda x: model(x)[1:], ValueError, "(N, K) with N = 6 and K >= 2, got shape (5, 2)"),
-    "another axis": (lambda x: x, ValueError, "(N, K) with N = 6 and K >= 2, got shape (6, 3, 3, 2)"),
-    "NaN": (lambda x: model(x) * NAN, ValueError, "the model must return finite logits, got NaN or infinity"),
-    "infinity": (lambda x: model(x) + INF, ValueError, "the model must return finite logits, got NaN or infinity"),
+    "one number per image": (
+        lambda x: ops.sum(x, axis=(1, 2, 3)),
+        ValueError,
+        "(N, K) with N = 6 and K >= 2, got shape (6,)",
+    ),
+    "one class": (
+        lambda x: model(x)[:, :1],
+        ValueError,
+        "(N, K) with N = 6 and K >= 2, got shape (6, 1)",
+    ),
+    "one row less": (
+        lambda x: model(x)[1:],
+        ValueError,
+        "(N, K) with N = 6 and K >= 2, got shape (5, 2)",
+    ),
+    "another axis": (
+        lambda x: x,
+        ValueError,
+        "(N, K) with N = 6 and K >= 2, got shape (6, 3, 3, 2)",
+    ),
+    "NaN": (
+        lambda x: model(x) * NAN,
+        ValueError,
+        "the model must return finite logits, got NaN or infinity",
+    ),
+    "infinity": (
+        lambda x: model(x) + INF,
+        ValueError,
+        "the model must return finite logits, got NaN or infinity",
+    ),
 }
 
 
@@ -154,7 +219,11 @@ every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 asking_attack = pytest.mark.parametrize("attack", ASKING.values(), ids=ASKING)
 each_goal = pytest.mark.parametrize(
     ("attack", "kind"),
-    [pytest.param(attack, kind, id=f"{name}-{kind}") for name, attack in ASKING.items() for kind in attack.goals],
+    [
+        pytest.param(attack, kind, id=f"{name}-{kind}")
+        for name, attack in ASKING.items()
+        for kind in attack.goals
+    ],
 )
 WRONG_INPUT = [
     pytest.param(attack, argument, *line, id=f"{name}-{argument}-{i}")
@@ -167,7 +236,11 @@ WRONG_INPUT = [
 
 @pytest.mark.parametrize(("attack", "argument", "error", "message", "value"), WRONG_INPUT)
 def test_wrong_input_is_named(attack, argument, error, message, value):
-    given = {"x": X, argument: value} if argument in ("y", "target") else {"x": X, **attack.goal(0), argument: value}
+    given = (
+        {"x": X, argument: value}
+        if argument in ("y", "target")
+        else {"x": X, **attack.goal(0), argument: value}
+    )
     with pytest.raises(error, match=re.escape(message)):
         attack(model, given.pop("x"), **given)
 
@@ -192,7 +265,9 @@ def test_labels_instead_of_logits_are_named(attack):
     def hard(x):
         return (model(getattr(x, "value", x)) > 0).astype(int)
 
-    with pytest.raises(TypeError, match="the model must return logits, floating-point numbers, got int64"):
+    with pytest.raises(
+        TypeError, match="the model must return logits, floating-point numbers, got int64"
+    ):
         attack(hard, X, **attack.goal(0))
 
 
@@ -228,7 +303,9 @@ def test_result_is_what_it_says(xp, attack, kind, dtype, shape):
     assert ((x_adv >= 0) & (x_adv <= 1)).all()
     found = to_numpy(model(r.x_adv)).argmax(axis=1)
     assert np.array_equal(to_numpy(r.label), found)
-    assert np.array_equal(to_numpy(r.success), found == label if kind == "target" else found != label)
+    assert np.array_equal(
+        to_numpy(r.success), found == label if kind == "target" else found != label
+    )
     assert to_numpy(r.steps).dtype.kind == "i"
     assert len(r) == len(r.steps) == len(r.linf) == len(r.l2) == len(r.l0) == 6
 
@@ -292,4 +369,6 @@ def test_a_batch_is_its_examples_one_by_one_to_the_bit(xp, attack, kind):
     for i in range(0, 600, 41):
         alone = attack(model, xp.asarray(x[i : i + 1]), **{kind: label[i : i + 1]})
         for name in ("x_adv", "label", "success", "steps"):
-            assert np.array_equal(to_numpy(getattr(whole, name)[i : i + 1]), to_numpy(getattr(alone, name)))
+            assert np.array_equal(
+                to_numpy(getattr(whole, name)[i : i + 1]), to_numpy(getattr(alone, name))
+            )

@@ -47,7 +47,9 @@ class TestValueAndPull:
         np.testing.assert_array_equal(pull(g), first)
 
     def test_a_node_used_twice_gets_both_gradients(self):
-        np.testing.assert_allclose(grad(lambda x: (x * x + x * ops.exp(x)).sum(), x0), 2 * x0 + (1 + x0) * np.exp(x0))
+        np.testing.assert_allclose(
+            grad(lambda x: (x * x + x * ops.exp(x)).sum(), x0), 2 * x0 + (1 + x0) * np.exp(x0)
+        )
         np.testing.assert_allclose(grad(lambda x: (x / x).sum(), x0), 0, atol=1e-15)
 
     def test_one_array_as_two_arguments(self):
@@ -133,7 +135,11 @@ class TestValueAndPull:
     def test_gradients_are_new_arrays(self):
         """Whoever changes one in place changes neither the other, nor what went in."""
         g = np.ones_like(x0)
-        for f in (lambda a, b: a + b, lambda a, b: a - (-b), lambda a, b: a.reshape(3, 2).reshape(2, 3) + b):
+        for f in (
+            lambda a, b: a + b,
+            lambda a, b: a - (-b),
+            lambda a, b: a.reshape(3, 2).reshape(2, 3) + b,
+        ):
             _, pull = vjp(f, x0, x0)
             a, b = pull(g)
             a *= 2
@@ -165,15 +171,24 @@ class TestValueAndPull:
         for thread in threads:
             thread.join()
         for i in range(8):
-            np.testing.assert_array_equal(found[i], grad(lambda x: (ops.exp(x) * x @ x).sum(), xs[i]))
+            np.testing.assert_array_equal(
+                found[i], grad(lambda x: (ops.exp(x) * x @ x).sum(), xs[i])
+            )
 
     def test_on_every_backend(self, xp):
-        x, w = xp.asarray(x0, dtype=xp.float32), xp.asarray(np.arange(6.0).reshape(3, 2), dtype=xp.float32)
+        x, w = (
+            xp.asarray(x0, dtype=xp.float32),
+            xp.asarray(np.arange(6.0).reshape(3, 2), dtype=xp.float32),
+        )
         value, pull = vjp(lambda x, w: w.sum() * ops.exp(-(x @ w)), x, w)
-        reference, reference_pull = vjp(lambda x, w: w.sum() * ops.exp(-(x @ w)), to_numpy(x), to_numpy(w))
+        reference, reference_pull = vjp(
+            lambda x, w: w.sum() * ops.exp(-(x @ w)), to_numpy(x), to_numpy(w)
+        )
         assert isinstance(value, xp.ndarray)
         np.testing.assert_allclose(to_numpy(value), reference, rtol=1e-5)
-        for mine, expected in zip(pull(xp.ones_like(value)), reference_pull(np.ones((2, 2))), strict=True):
+        for mine, expected in zip(
+            pull(xp.ones_like(value)), reference_pull(np.ones((2, 2))), strict=True
+        ):
             assert isinstance(mine, xp.ndarray)
             np.testing.assert_allclose(to_numpy(mine), expected, rtol=1e-5)
         unused, _ = pull_unused = vjp(lambda a, b: b * 2, x, x)[1](x)
@@ -227,7 +242,9 @@ class TestRefusals:
         with pytest.raises(TypeError, match="at least one array"):
             vjp(lambda: x0)
 
-    @pytest.mark.parametrize("x", [np.ones(2, int), np.ones(2, bool), np.ones(2, complex), [1, 2], 3, np.array(["a"])])
+    @pytest.mark.parametrize(
+        "x", [np.ones(2, int), np.ones(2, bool), np.ones(2, complex), [1, 2], 3, np.array(["a"])]
+    )
     def test_only_floating_point(self, x):
         with pytest.raises(TypeError, match="argument 1 must be a floating-point array, got dtype"):
             vjp(lambda a, b: a, x0, x)
@@ -249,7 +266,9 @@ class TestRefusals:
                 f(lambda x: x * 2, x0)
 
     def test_second_order_is_refused(self):
-        with pytest.raises(TypeError, match="argument 0 is already being differentiated.*first order only"):
+        with pytest.raises(
+            TypeError, match="argument 0 is already being differentiated.*first order only"
+        ):
             grad(lambda x: grad(lambda z: (z * z).sum(), x).sum(), x0)
 
     def test_second_order_through_a_closure_is_refused_and_not_taken_for_zero(self):
@@ -276,9 +295,25 @@ class TestTensor:
         assert repr(Tensor(np.array([1.0]))) == "Tensor(array([1.]))"
 
     def test_rows_in_a_loop(self):
-        np.testing.assert_array_equal(grad(lambda x: sum((i + 1) * row.sum() for i, row in enumerate(x)), x0), [[1] * 3, [2] * 3])
+        np.testing.assert_array_equal(
+            grad(lambda x: sum((i + 1) * row.sum() for i, row in enumerate(x)), x0),
+            [[1] * 3, [2] * 3],
+        )
 
-    @pytest.mark.parametrize("left", [x0, x0.astype(np.float32), x0.astype(int), np.float64(2), np.float32(2), np.int64(2), 2, 2.0, True])
+    @pytest.mark.parametrize(
+        "left",
+        [
+            x0,
+            x0.astype(np.float32),
+            x0.astype(int),
+            np.float64(2),
+            np.float32(2),
+            np.int64(2),
+            2,
+            2.0,
+            True,
+        ],
+    )
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_whatever_stands_on_the_left(self, left, dtype):
         x, n = (x0 + 5).astype(dtype), np.asarray(left, dtype)
@@ -329,7 +364,9 @@ class TestJacobian:
         np.testing.assert_array_equal(found[0], w.T.reshape(5, 3, 4, 1))
         assert jacobian(lambda x: x.reshape(len(x), 12) @ w, x[:0]).shape == (0, 5, 3, 4, 1)
 
-    @pytest.mark.parametrize("f", [lambda x: x.sum(), lambda x: x.sum(axis=1), lambda x: x.sum(axis=0, keepdims=True)])
+    @pytest.mark.parametrize(
+        "f", [lambda x: x.sum(), lambda x: x.sum(axis=1), lambda x: x.sum(axis=0, keepdims=True)]
+    )
     def test_other_shapes_are_refused(self, f):
         with pytest.raises(ValueError, match=r"f must map a batch of 2 to shape \(2, K\), got "):
             jacobian(f, x0)
@@ -350,7 +387,9 @@ class TestGradcheck:
         def square(x):
             return record(raw(x) ** 2, (x, lambda g: g * 2 * raw(x) * wrong))
 
-        with pytest.raises(AssertionError, match=r"argument 1 at \(0, 0\): VJP .*, central difference"):
+        with pytest.raises(
+            AssertionError, match=r"argument 1 at \(0, 0\): VJP .*, central difference"
+        ):
             gradcheck(lambda a, b: a * square(b), x0, x0)
 
     def test_one_wrong_component_is_found(self):
@@ -388,7 +427,13 @@ def test_random_programs_against_central_differences(data):
         lambda a, b: ops.sigmoid(a * b),
         lambda a, b: a / (2 + ops.tanh(b)),
     ]
-    program = data.draw(st.lists(st.tuples(st.sampled_from(steps), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=8))
+    program = data.draw(
+        st.lists(
+            st.tuples(st.sampled_from(steps), st.integers(0, 99), st.integers(0, 99)),
+            min_size=1,
+            max_size=8,
+        )
+    )
 
     def f(x, y):
         values = [ops.tanh(x), y]
@@ -400,4 +445,11 @@ def test_random_programs_against_central_differences(data):
 
 
 def test_public_names():
-    assert set(autograd.__all__) >= {"Tensor", "vjp", "grad", "value_and_grad", "jacobian", "gradcheck"}
+    assert set(autograd.__all__) >= {
+        "Tensor",
+        "vjp",
+        "grad",
+        "value_and_grad",
+        "jacobian",
+        "gradcheck",
+    }

@@ -23,7 +23,9 @@ from minadv.backend import BackendError, array_module, asarray, backend, like, t
 from tests import strict_cupy
 from tests.strategies import float_arrays, shapes
 
-minadv_backend = importlib.import_module("minadv.backend")  # the module: minadv.backend may be the function
+minadv_backend = importlib.import_module(
+    "minadv.backend"
+)  # the module: minadv.backend may be the function
 PACKAGE = Path(minadv.__file__).parent
 
 on_cupy = pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)
@@ -175,7 +177,11 @@ def test_moving_copies(xp):
 
 
 def test_importing_minadv_imports_nothing_heavy():
-    modules = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "minadv.") if not module.name.endswith("__main__")]
+    modules = [
+        module.name
+        for module in pkgutil.walk_packages([str(PACKAGE)], "minadv.")
+        if not module.name.endswith("__main__")
+    ]
     code = f"""
 import importlib, sys
 class Watch:
@@ -195,7 +201,11 @@ def test_one_file_imports_cupy_and_none_unpickles():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += ["pickle"] if isinstance(node, ast.keyword) and ast.unparse(node) == "allow_pickle=True" else []
+            names += (
+                ["pickle"]
+                if isinstance(node, ast.keyword) and ast.unparse(node) == "allow_pickle=True"
+                else []
+            )
             for name in {"cupy", "pickle"} & {name.partition(".")[0] for name in names}:
                 importers[name].add(path.relative_to(PACKAGE).as_posix())
     assert importers == {"cupy": {"backend.py"}, "pickle": set()}
@@ -232,11 +242,27 @@ def same(ours, expected):
 
 
 @on_stand_in
-@given(data=st.data(), shape=shapes(), dtypes=st.tuples(*[st.sampled_from(["float32", "float64"])] * 2))
+@given(
+    data=st.data(), shape=shapes(), dtypes=st.tuples(*[st.sampled_from(["float32", "float64"])] * 2)
+)
 def test_stand_in_computes_as_numpy_does(xp, data, shape, dtypes):
     a, b = (data.draw(float_arrays(shape, dtype, 0.5, 8.0)) for dtype in dtypes)
     A, B = xp.asarray(a), xp.asarray(b)
-    for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lt", "le", "eq", "ne", "gt", "ge"]:
+    for name in [
+        "add",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "lt",
+        "le",
+        "eq",
+        "ne",
+        "gt",
+        "ge",
+    ]:
         operate = getattr(operator, name)
         same(operate(A, B), operate(a, b))
         same(operate(A, 2.0), operate(a, 2.0))
@@ -257,7 +283,12 @@ def test_slices_share_memory_and_results_do_not(xp):
     assert a.tolist() == [[1, 1, 1, 1], [4, 2, 0, 0], [0, 0, 0, 3]]
     total, mask, copied, copied_too = a.sum(), a[a > 2], a.copy(), copy.copy(a)
     a[...] = 0
-    assert (float(total), mask.tolist(), float(copied[0, 0]), float(copied_too[2, 3])) == (13, [4, 3], 1, 3)
+    assert (float(total), mask.tolist(), float(copied[0, 0]), float(copied_too[2, 3])) == (
+        13,
+        [4, 3],
+        1,
+        3,
+    )
 
 
 @on_cupy
@@ -279,7 +310,17 @@ def test_out_is_the_array_given(xp):
 @on_cupy
 def test_no_number_comes_back(xp):
     a = xp.asarray(np.arange(6.0).reshape(2, 3))
-    for value in [a.sum(), a.max(), a.argmax(), a[0, 1], xp.mean(a), xp.linalg.norm(a), xp.count_nonzero(a), xp.exp(1.0), abs(a[1, 2])]:
+    for value in [
+        a.sum(),
+        a.max(),
+        a.argmax(),
+        a[0, 1],
+        xp.mean(a),
+        xp.linalg.norm(a),
+        xp.count_nonzero(a),
+        xp.exp(1.0),
+        abs(a[1, 2]),
+    ]:
         assert isinstance(value, xp.ndarray)
         assert value.shape == ()
         assert float(value) == value.item()
@@ -291,13 +332,27 @@ def test_no_number_comes_back(xp):
     assert math.sqrt(a[1, 1]) == 2
     assert len(a) == 2
     assert [row.tolist() for row in a] == a.tolist()
-    assert (a.ndim, a.size, a.nbytes, a.strides, xp.shape(a), np.ndim(a)) == (2, 6, 48, (24, 8), (2, 3), 2)
+    assert (a.ndim, a.size, a.nbytes, a.strides, xp.shape(a), np.ndim(a)) == (
+        2,
+        6,
+        48,
+        (24, 8),
+        (2, 3),
+        2,
+    )
 
 
 @on_cupy
 def test_numpy_functions_are_passed_on(xp):
     a = xp.asarray([1.0, 2.0])
-    for value in [np.exp(a), np.concatenate([a, a]), np.linalg.norm(a), np.where(a > 1, a, 0.0), np.zeros_like(a), np.float32(2) * a]:
+    for value in [
+        np.exp(a),
+        np.concatenate([a, a]),
+        np.linalg.norm(a),
+        np.where(a > 1, a, 0.0),
+        np.zeros_like(a),
+        np.float32(2) * a,
+    ]:
         assert isinstance(value, xp.ndarray)
 
 
@@ -480,7 +535,13 @@ ERRORS = (TypeError, AttributeError, ValueError, IndexError, NotImplementedError
 
 def evaluate(expression, xp):
     n, m = np.arange(6.0).reshape(2, 3), np.arange(2)
-    names = {"a": xp.asarray(n.copy()), "i": xp.asarray(m), "k": xp.asarray(2), "n": n.copy(), "m": m}
+    names = {
+        "a": xp.asarray(n.copy()),
+        "i": xp.asarray(m),
+        "k": xp.asarray(2),
+        "n": n.copy(),
+        "m": m,
+    }
     try:
         return eval(expression, {"xp": xp, "np": np, "operator": operator}, names)
     except ERRORS:  # whatever is refused is refused before anything has changed
@@ -514,7 +575,9 @@ def test_refused_by_the_stand_in(xp, expression):
 @on_stand_in
 def test_refusals_say_why(xp):
     a, n = xp.ones(2), np.ones(2)
-    with pytest.raises(TypeError, match=r"Implicit conversion to a NumPy array is not allowed.*\.get\(\)"):
+    with pytest.raises(
+        TypeError, match=r"Implicit conversion to a NumPy array is not allowed.*\.get\(\)"
+    ):
         np.asarray(a)
     with pytest.raises(TypeError, match=r"add: Unsupported type <class 'numpy.ndarray'>"):
         n + a
@@ -535,8 +598,14 @@ def public(namespace):
 @pytest.mark.parametrize("path", ["", "linalg", "fft", "lib.stride_tricks", "ndarray"])
 def test_stand_in_has_no_name_that_cupy_lacks(path):
     cupy = pytest.importorskip("cupy")
-    ours, theirs, numpys = (operator.attrgetter(path)(m) if path else m for m in (strict_cupy.cupy, cupy, np))
-    offered = [name for name in public(numpys) if hasattr(strict_cupy.cupy.ones(1) if path == "ndarray" else ours, name)]
+    ours, theirs, numpys = (
+        operator.attrgetter(path)(m) if path else m for m in (strict_cupy.cupy, cupy, np)
+    )
+    offered = [
+        name
+        for name in public(numpys)
+        if hasattr(strict_cupy.cupy.ones(1) if path == "ndarray" else ours, name)
+    ]
     assert len(offered) > 1
     assert [name for name in offered if not hasattr(theirs, name)] == []
 
@@ -544,9 +613,15 @@ def test_stand_in_has_no_name_that_cupy_lacks(path):
 def test_stand_in_takes_no_keyword_that_cupy_does_not():
     cupy = pytest.importorskip("cupy")
     taken = []
-    for name in (name for name in public(np) if hasattr(strict_cupy.cupy, name) and not isinstance(getattr(np, name), type)):
+    for name in (
+        name
+        for name in public(np)
+        if hasattr(strict_cupy.cupy, name) and not isinstance(getattr(np, name), type)
+    ):
         try:
-            numpys, theirs = (inspect.signature(getattr(module, name)).parameters for module in (np, cupy))
+            numpys, theirs = (
+                inspect.signature(getattr(module, name)).parameters for module in (np, cupy)
+            )
         except (TypeError, ValueError):  # a constant, or built in without a signature
             continue
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in theirs.values()):

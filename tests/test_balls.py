@@ -52,7 +52,9 @@ def test_ball_is_exactly_what_lies_within_eps_and_bounds(xp, case):
         assert center - a <= Fraction(eps)
         assert b - center <= Fraction(eps)
     # and no number beyond its ends is left out that is within eps and bounds
-    for center, a, b in zip(real(x), real(neighbor(low, -np.inf)), real(neighbor(high, np.inf)), strict=True):
+    for center, a, b in zip(
+        real(x), real(neighbor(low, -np.inf)), real(neighbor(high, np.inf)), strict=True
+    ):
         assert a < lowest or center - a > Fraction(eps)
         assert b > highest or b - center > Fraction(eps)
 
@@ -98,7 +100,10 @@ def test_l2_ball_holds_as_real_numbers(xp, case, reach, seed):
     assert (projected <= high).all()
     for center, before, after in zip(x, z, projected, strict=True):
         assert length_squared(after, center) <= Fraction(eps) ** 2
-        if length_squared(before, center) <= (Fraction(eps) * Fraction(1 - 1e-10)) ** 2 and eps > 1e-300:
+        if (
+            length_squared(before, center) <= (Fraction(eps) * Fraction(1 - 1e-10)) ** 2
+            and eps > 1e-300
+        ):
             assert np.array_equal(after, before.clip(low, high))
 
 
@@ -111,7 +116,10 @@ def test_l2_ball_of_denormal_size(tiny):
     rng = np.random.default_rng(1)
     for _ in range(50):
         z = rng.integers(-9, 10, (1, 6)) * tiny
-        assert length_squared(L2Ball(np.zeros((1, 6)), 3 * tiny, (-1, 1)).project(z), np.zeros(6)) <= (3 * Fraction(tiny)) ** 2
+        assert (
+            length_squared(L2Ball(np.zeros((1, 6)), 3 * tiny, (-1, 1)).project(z), np.zeros(6))
+            <= (3 * Fraction(tiny)) ** 2
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -123,7 +131,9 @@ def test_l2_projection_keeps_the_direction_and_almost_all_of_the_length(xp, dtyp
     change = to_numpy(L2Ball(xp.asarray(x), eps).project(xp.asarray(z))).astype(float) - x
     wanted = z.astype(float) - x
     wanted *= eps / np.sqrt((wanted**2).sum(axis=(1, 2, 3), keepdims=True))
-    assert np.allclose(change, wanted, rtol=1e-13, atol=2 * np.finfo(dtype).eps)  # 2e-16 of the length for each of 50 pixels, and 16
+    assert np.allclose(
+        change, wanted, rtol=1e-13, atol=2 * np.finfo(dtype).eps
+    )  # 2e-16 of the length for each of 50 pixels, and 16
 
 
 def test_steps_of_steepest_ascent_have_size_1_and_ignore_the_scale_of_the_gradient(xp):
@@ -141,7 +151,9 @@ def test_steps_of_steepest_ascent_have_size_1_and_ignore_the_scale_of_the_gradie
 @settings(max_examples=30)
 def test_lengths_neither_overflow_nor_underflow(v, exponent):
     length, direction = length_and_direction(np.ldexp(v, exponent))
-    assert np.allclose(np.ldexp(length[:, 0], -exponent), np.sqrt((v**2).sum(axis=1)), rtol=1e-14, atol=0)
+    assert np.allclose(
+        np.ldexp(length[:, 0], -exponent), np.sqrt((v**2).sum(axis=1)), rtol=1e-14, atol=0
+    )
     assert np.allclose((direction**2).sum(axis=1), v.any(axis=1))
 
 
@@ -155,13 +167,19 @@ def test_two_sum(a, b):
 def test_offsets_are_uniform_in_the_ball(xp):
     x = xp.asarray(np.zeros((5, 2, 2, 1), np.float32))
     rng = np.random.default_rng(0)
-    linf = np.array([to_numpy(Ball(x, 0.5, (-1, 1)).offset(rng)).ravel() for _ in range(2000)])  # (2000, 4)
+    linf = np.array(
+        [to_numpy(Ball(x, 0.5, (-1, 1)).offset(rng)).ravel() for _ in range(2000)]
+    )  # (2000, 4)
     l2 = np.array([to_numpy(L2Ball(x, 0.5, (-1, 1)).offset(rng)).ravel() for _ in range(2000)])
     assert linf.dtype == l2.dtype == np.float32
     assert linf.shape == (2000, 4)
     share = np.sort(linf + 0.5, axis=0)  # uniform in [0, 1]
-    assert np.abs(share - np.linspace(0, 1, 2000)[:, None]).max() < 0.04  # Kolmogorov and Smirnov, p < 1 %: 0.036
-    volume = np.sort((np.sqrt((l2.astype(float) ** 2).sum(axis=1)) / 0.5) ** 4)  # the share of the volume within it
+    assert (
+        np.abs(share - np.linspace(0, 1, 2000)[:, None]).max() < 0.04
+    )  # Kolmogorov and Smirnov, p < 1 %: 0.036
+    volume = np.sort(
+        (np.sqrt((l2.astype(float) ** 2).sum(axis=1)) / 0.5) ** 4
+    )  # the share of the volume within it
     assert volume[-1] <= 1 + 1e-6
     assert np.abs(volume - np.linspace(0, 1, 2000)).max() < 0.04
     assert np.abs((l2 > 0).mean(axis=0) - 0.5).max() < 0.05
@@ -173,5 +191,10 @@ def test_a_part_of_a_ball_is_the_ball_of_the_part(xp, kind):
     x, z = (xp.asarray(rng.random((6, 3))) for _ in range(2))
     whole = kind(x, 0.1)
     for index in (xp.asarray([4, 0, 0]), xp.asarray(np.arange(6) % 2 == 0)):
-        assert np.array_equal(to_numpy(whole[index].project(z[index])), to_numpy(whole.project(z)[index]))
-        assert np.array_equal(to_numpy(whole[index].project(z[index])), to_numpy(kind(x[index], 0.1).project(z[index])))
+        assert np.array_equal(
+            to_numpy(whole[index].project(z[index])), to_numpy(whole.project(z)[index])
+        )
+        assert np.array_equal(
+            to_numpy(whole[index].project(z[index])),
+            to_numpy(kind(x[index], 0.1).project(z[index])),
+        )

@@ -34,7 +34,9 @@ def smooth(x):
     """A two-layer network of smooth functions, from images of 12 values."""
     rng = np.random.default_rng(7)
     flat = ops.reshape(x, (len(x), 12))
-    return ops.tanh(flat @ rng.normal(size=(12, 8)).astype(raw(x).dtype)) @ rng.normal(size=(8, CLASSES)).astype(raw(x).dtype)
+    return ops.tanh(flat @ rng.normal(size=(12, 8)).astype(raw(x).dtype)) @ rng.normal(
+        size=(8, CLASSES)
+    ).astype(raw(x).dtype)
 
 
 def entropy_of(model):
@@ -69,25 +71,43 @@ class TestAgainstTheWhiteBox:
         x, loss = images(5, dtype=np.float32), entropy_of(smooth)
         estimate = estimate_gradient(loss, x, labels, scheme=scheme)
         assert estimate.gradient.dtype == np.float32
-        np.testing.assert_allclose(estimate.gradient, exact(loss, x.astype(np.float64), labels), atol=tolerance)
+        np.testing.assert_allclose(
+            estimate.gradient, exact(loss, x.astype(np.float64), labels), atol=tolerance
+        )
 
-    @given(seed=st.integers(0, 1000), scheme=st.sampled_from(["central", "forward"]), h=st.floats(1e-3, 0.4), bounded=st.booleans())
+    @given(
+        seed=st.integers(0, 1000),
+        scheme=st.sampled_from(["central", "forward"]),
+        h=st.floats(1e-3, 0.4),
+        bounded=st.booleans(),
+    )
     @settings(max_examples=30)
     def test_affine_is_exact_for_any_step(self, seed, scheme, h, bounded):
         """Where the function is its own tangent only rounding is left, also at the edges, where the step is shorter or backward."""
         x = images(3, seed=seed).round(1)  # many at 0 and 1
         weight = images(1, seed=seed + 1)
         estimate = estimate_gradient(
-            lambda x: (x * weight).sum(axis=(1, 2, 3)), x, h=h, scheme=scheme, bounds=(0.0, 1.0) if bounded else None
+            lambda x: (x * weight).sum(axis=(1, 2, 3)),
+            x,
+            h=h,
+            scheme=scheme,
+            bounds=(0.0, 1.0) if bounded else None,
         )
-        np.testing.assert_allclose(estimate.gradient, np.broadcast_to(weight, x.shape), rtol=1e-10 / h)
+        np.testing.assert_allclose(
+            estimate.gradient, np.broadcast_to(weight, x.shape), rtol=1e-10 / h
+        )
 
     @pytest.mark.parametrize(("scheme", "order"), [("central", 2), ("forward", 1)])
     def test_order_of_the_error(self, scheme, order):
         """Half the step: a half of the error (forward), a quarter (central)."""
         x, loss = images(5), entropy_of(smooth)
         expected = exact(loss, x, labels)
-        errors = [np.abs(estimate_gradient(loss, x, labels, scheme=scheme, h=h).gradient - expected).mean() for h in (0.02, 0.01, 0.005)]
+        errors = [
+            np.abs(
+                estimate_gradient(loss, x, labels, scheme=scheme, h=h).gradient - expected
+            ).mean()
+            for h in (0.02, 0.01, 0.005)
+        ]
         ratios = np.divide(errors[:-1], errors[1:])
         np.testing.assert_allclose(ratios, 2**order, rtol=0.1)
 
@@ -100,7 +120,9 @@ class TestAgainstTheWhiteBox:
         expected = exact(loss, x.astype(np.float64), y)
 
         def error(h):
-            return np.abs(estimate_gradient(loss, x, y, scheme=scheme, h=h).gradient - expected).mean()
+            return np.abs(
+                estimate_gradient(loss, x, y, scheme=scheme, h=h).gradient - expected
+            ).mean()
 
         grid = 10.0 ** np.arange(-9 if dtype == np.float64 else -5, 0, 0.5)
         assert error(None) < 5 * min(error(h) for h in grid)
@@ -112,14 +134,17 @@ class TestAgainstTheWhiteBox:
         np.testing.assert_array_equal(estimate.gradient, np.ones((2, 2)))
         assert estimate.gradient.dtype == np.float32  # though the loss is float64
 
-
     @pytest.mark.parametrize("bounds", [None, (0.0, 1.0), (0.0, 255.0)])
     def test_default_step_is_a_share_of_the_range(self, bounds):
         width, model = bounds[1] if bounds else 1.0, Affine(4)
         for scheme, power in (("central", 1 / 3), ("forward", 1 / 2)):
             model.asked.clear()
-            estimate_gradient(lambda x: model(x)[:, 0], np.full((1, 4), width / 2), scheme=scheme, bounds=bounds)
-            np.testing.assert_allclose(model.asked[0][0, 0] - width / 2, width * 2 ** (-52 * power), rtol=1e-6)
+            estimate_gradient(
+                lambda x: model(x)[:, 0], np.full((1, 4), width / 2), scheme=scheme, bounds=bounds
+            )
+            np.testing.assert_allclose(
+                model.asked[0][0, 0] - width / 2, width * 2 ** (-52 * power), rtol=1e-6
+            )
 
 
 class TestPerExample:
@@ -135,7 +160,9 @@ class TestPerExample:
         x, model = images(5), Affine(12)
         batch = estimate_gradient(entropy_of(model), x, labels, scheme=scheme).gradient
         for i in range(5):
-            alone = estimate_gradient(entropy_of(model), x[i : i + 1], labels[i : i + 1], scheme=scheme).gradient
+            alone = estimate_gradient(
+                entropy_of(model), x[i : i + 1], labels[i : i + 1], scheme=scheme
+            ).gradient
             assert alone[0].tolist() == batch[i].tolist()
 
     def test_what_goes_alongside_stays_with_its_image(self):
@@ -153,14 +180,18 @@ class TestPerExample:
             np.testing.assert_array_equal(vector, vectors[of])
 
     def test_one_number_per_example(self):
-        np.testing.assert_allclose(estimate_gradient(lambda x: x**3, np.array([1.0, 2.0])).gradient, [3, 12], rtol=1e-9)
+        np.testing.assert_allclose(
+            estimate_gradient(lambda x: x**3, np.array([1.0, 2.0])).gradient, [3, 12], rtol=1e-9
+        )
 
     def test_no_images(self):
         def never(x):
             raise AssertionError("asked")
 
         for scheme in ("central", "forward"):
-            assert estimate_gradient(never, np.zeros((0, 2, 2, 1)), scheme=scheme).gradient.shape == (0, 2, 2, 1)
+            assert estimate_gradient(
+                never, np.zeros((0, 2, 2, 1)), scheme=scheme
+            ).gradient.shape == (0, 2, 2, 1)
 
     def test_nothing_given_is_changed(self):
         x, y = images(3), labels[:3].copy()
@@ -204,7 +235,9 @@ class TestQueries:
     def test_forward_steps_go_up_but_at_the_upper_edge(self):
         x, model = np.array([[0.0, 0.5, 0.75, 1.0]]), Affine(4)
         estimate_gradient(lambda x: model(x)[:, 0], x, h=0.25, scheme="forward", bounds=(0.0, 1.0))
-        np.testing.assert_array_equal(model.asked[0] - x, np.vstack([np.diag([0.25, 0.25, 0.25, -0.25]), np.zeros(4)]))
+        np.testing.assert_array_equal(
+            model.asked[0] - x, np.vstack([np.diag([0.25, 0.25, 0.25, -0.25]), np.zeros(4)])
+        )
 
 
 class TestQueryGradient:
@@ -230,10 +263,15 @@ class TestQueryGradient:
     def test_inside_another_function(self):
         """The image need not be what is differentiated: here it is a function of it."""
         x = images(5, low=0.3, high=0.7)
-        queried, white = (vjp(lambda x, f=f: losses.margin(f(x * x), labels), x)[1](np.ones(5)) for f in (QueryGradient(smooth), smooth))
+        queried, white = (
+            vjp(lambda x, f=f: losses.margin(f(x * x), labels), x)[1](np.ones(5))
+            for f in (QueryGradient(smooth), smooth)
+        )
         np.testing.assert_allclose(queried, white, atol=1e-8)
 
-    @pytest.mark.parametrize("goal", [{"y": labels}, {"target": (labels + 1) % 3}], ids=["y", "target"])
+    @pytest.mark.parametrize(
+        "goal", [{"y": labels}, {"target": (labels + 1) % 3}], ids=["y", "target"]
+    )
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_fgsm_by_it_is_fgsm(self, goal, dtype):
         x, model = images(5, dtype=dtype), Affine(12)
@@ -244,7 +282,10 @@ class TestQueryGradient:
 
     def test_pgd_by_it_is_pgd(self):
         x, model = images(5), Affine(12, scale=0.3)
-        white, black = (pgd(f, x, target=(labels + 1) % 3, eps=0.2, steps=8) for f in (model, QueryGradient(model)))
+        white, black = (
+            pgd(f, x, target=(labels + 1) % 3, eps=0.2, steps=8)
+            for f in (model, QueryGradient(model))
+        )
         assert black.x_adv.tolist() == white.x_adv.tolist()
         assert black.steps.tolist() == white.steps.tolist()
 
@@ -253,7 +294,9 @@ class TestQueryGradient:
         x, model = images(5), Affine(12)
         black = QueryGradient(model, scheme=scheme)
         fgsm(black, x, y=labels, eps=0.1)
-        assert black.queries == 5 * (1 + per_gradient + 1) == sum(map(len, model.asked))  # before, for the gradient, for the verdict
+        assert (
+            black.queries == 5 * (1 + per_gradient + 1) == sum(map(len, model.asked))
+        )  # before, for the gradient, for the verdict
 
     def test_queries_are_counted_across_threads(self):
         x, model = images(3000, (4,)), Affine(4)
@@ -286,7 +329,9 @@ class TestQueryGradient:
 
     def test_probabilities_of_zero_and_one(self):
         x = images(2, dtype=np.float32)
-        black = QueryGradient(lambda x: np.eye(3, dtype=x.dtype)[np.zeros(len(x), int)], probabilities=True)
+        black = QueryGradient(
+            lambda x: np.eye(3, dtype=x.dtype)[np.zeros(len(x), int)], probabilities=True
+        )
         with pytest.warns(UserWarning, match="exactly zero for 2 of 2"):
             result = fgsm(black, x, y=0, eps=0.1)
         assert result.x_adv.tolist() == x.tolist()
@@ -308,9 +353,13 @@ class TestQueryGradient:
             found = fgsm(QueryGradient(model, scheme=scheme), xp.asarray(x), y=labels, eps=0.1)
             assert array_module(found.x_adv) is xp
             np.testing.assert_allclose(to_numpy(found.x_adv), expected.x_adv, rtol=1e-12)
-            gradient = estimate_gradient(entropy_of(model), xp.asarray(x), xp.asarray(labels), scheme=scheme).gradient
+            gradient = estimate_gradient(
+                entropy_of(model), xp.asarray(x), xp.asarray(labels), scheme=scheme
+            ).gradient
             assert array_module(gradient) is xp
-            np.testing.assert_allclose(to_numpy(gradient), exact(entropy_of(model), x, labels), atol=1e-6)
+            np.testing.assert_allclose(
+                to_numpy(gradient), exact(entropy_of(model), x, labels), atol=1e-6
+            )
 
 
 class TestTwoArchitectures:
@@ -319,14 +368,30 @@ class TestTwoArchitectures:
     def test_f_is_deep(self):
         model = deep_cnn()
         sizes = [a.shape[1:] for a in model.activations(images(2, (32, 32, 3), dtype=np.float32))]
-        assert sizes[1::2] == [(32, 32, 16), (16, 16, 32), (16, 16, 32), (8, 8, 64), (8, 8, 64), (2,)]
+        assert sizes[1::2] == [
+            (32, 32, 16),
+            (16, 16, 32),
+            (16, 16, 32),
+            (8, 8, 64),
+            (8, 8, 64),
+            (2,),
+        ]
         counts = [p.size for name, p in model.parameters.items() if name.endswith("weight")]
         assert counts == [9 * 3 * 16, 9 * 16 * 32, 9 * 32 * 32, 9 * 32 * 64, 9 * 64 * 64, 64 * 2]
 
     def test_g_is_small_and_separable(self):
         model = separable_cnn()
         sizes = [a.shape[1:] for a in model.activations(images(2, (32, 32, 3), dtype=np.float32))]
-        assert sizes == [*[(32, 32, 16)] * 2, (16, 16, 16), *[(16, 16, 32)] * 2, (8, 8, 32), *[(8, 8, 64)] * 2, (4, 4, 64), (1024,), (2,)]
+        assert sizes == [
+            *[(32, 32, 16)] * 2,
+            (16, 16, 16),
+            *[(16, 16, 32)] * 2,
+            (8, 8, 32),
+            *[(8, 8, 64)] * 2,
+            (4, 4, 64),
+            (1024,),
+            (2,),
+        ]
         counts = [p.size for name, p in model.parameters.items() if name.endswith("weight")]
         assert counts == [9 * 3 * 16, 9 * 16, 16 * 32, 9 * 32, 32 * 64, 1024 * 2]
         assert 10 * sum(counts) < sum(p.size for p in deep_cnn().parameters.values())
@@ -338,8 +403,15 @@ class TestTwoArchitectures:
         x = images(3, (*size, 1))
         assert model(x).shape == (3, 4)
         assert {p.dtype for p in model.parameters.values()} == {np.dtype(np.float64)}
-        np.testing.assert_array_equal(model(x), make((*size, 1), 4, filters=(2, 3, 4), rng=np.random.default_rng(0), dtype=np.float64)(x))
-        assert (model(x) != make((*size, 1), 4, filters=(2, 3, 4), rng=1, dtype=np.float64)(x)).all()
+        np.testing.assert_array_equal(
+            model(x),
+            make((*size, 1), 4, filters=(2, 3, 4), rng=np.random.default_rng(0), dtype=np.float64)(
+                x
+            ),
+        )
+        assert (
+            model(x) != make((*size, 1), 4, filters=(2, 3, 4), rng=1, dtype=np.float64)(x)
+        ).all()
 
     def test_too_small(self):
         with pytest.raises(ValueError, match="at least 5 x 5.*got 4 x 9"):
@@ -396,7 +468,9 @@ def test_wrong_arguments_are_named(error, named, arguments):
 
 @pytest.mark.parametrize("alongside", [np.zeros(3, int), [0, 1], 0])
 def test_what_goes_alongside_has_a_row_per_example(alongside):
-    with pytest.raises(ValueError, match="alongside x must be an array with one row per example, 2"):
+    with pytest.raises(
+        ValueError, match="alongside x must be an array with one row per example, 2"
+    ):
         estimate_gradient(lambda x, y: x.sum(axis=1), np.full((2, 4), 0.5), alongside)
 
 
@@ -421,7 +495,11 @@ def test_a_wrong_query_gradient_is_never_made(error, named, arguments):
         ("must return logits", lambda x: np.zeros(len(x)), {}),
         ("must return finite", lambda x: np.full((len(x), 3), np.nan), {}),
         ("must return probabilities", lambda x: np.zeros((len(x), 3)), {"probabilities": True}),
-        ("must return probabilities", lambda x: np.full((len(x), 2), [-0.5, 1.5]), {"probabilities": True}),
+        (
+            "must return probabilities",
+            lambda x: np.full((len(x), 2), [-0.5, 1.5]),
+            {"probabilities": True},
+        ),
     ],
 )
 def test_wrong_answers_are_named(named, predict, how):

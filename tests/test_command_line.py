@@ -31,7 +31,9 @@ def trained(tmp_path_factory):
     d = data.digits()
     model = models.mlp((8, 8, 1))
     fit(model, d.x_train, d.y_train, batch_size=64, epochs=5, progress=False)
-    return models.save_weights(model, folder / "mlp.npz"), save_image(d.x_test[:1], folder / "digit.png")
+    return models.save_weights(model, folder / "mlp.npz"), save_image(
+        d.x_test[:1], folder / "digit.png"
+    )
 
 
 @pytest.fixture
@@ -50,8 +52,15 @@ class TestAttack:
         first, *files = out.splitlines()
         assert first.startswith("digit.png: 0 (")
         assert "by at most 0.4 per pixel value" in first
-        assert files == [str(tmp_path / "out" / f"digit_{name}") for name in ("attack.png", "adversarial.npy", "adversarial.png")]
-        assert {p.name for p in (tmp_path / "out").iterdir()} == {"digit_attack.png", "digit_adversarial.npy", "digit_adversarial.png"}
+        assert files == [
+            str(tmp_path / "out" / f"digit_{name}")
+            for name in ("attack.png", "adversarial.npy", "adversarial.png")
+        ]
+        assert {p.name for p in (tmp_path / "out").iterdir()} == {
+            "digit_attack.png",
+            "digit_adversarial.npy",
+            "digit_adversarial.png",
+        }
 
     def test_failure_is_told_by_the_exit_code(self, capsys, mlp):
         code, out, _ = run(capsys, *mlp, "--eps", "0")
@@ -61,12 +70,25 @@ class TestAttack:
     @pytest.mark.parametrize(
         "attack",
         [
-            ["fgsm", "--eps", "102/255"], ["iterative_fgsm", "--eps", "0.4", "--steps", "5"],
-            ["pgd", "--eps", "0.4", "--steps", "3", "--no-random-start", "--alpha", "0.2"], ["deepfool", "--overshoot", "0.1"],
-            ["jsma", "--target", "8"], ["one_pixel", "--pixels", "12", "--population", "40", "--rng", "1", "--mutation", "0.8"],
+            ["fgsm", "--eps", "102/255"],
+            ["iterative_fgsm", "--eps", "0.4", "--steps", "5"],
+            ["pgd", "--eps", "0.4", "--steps", "3", "--no-random-start", "--alpha", "0.2"],
+            ["deepfool", "--overshoot", "0.1"],
+            ["jsma", "--target", "8"],
+            [
+                "one_pixel",
+                "--pixels",
+                "12",
+                "--population",
+                "40",
+                "--rng",
+                "1",
+                "--mutation",
+                "0.8",
+            ],
         ],
         ids=lambda words: words[0],
-    )  # fmt: skip
+    )
     def test_each_attack(self, capsys, mlp, attack):
         code, out, err = run(capsys, *mlp, "--attack", *attack)
         assert (code, err) == (0, "")
@@ -75,22 +97,51 @@ class TestAttack:
     def test_options_arrive(self, capsys, mlp, monkeypatch):
         arrived = {}
 
-        def noted(model, x, *, y=None, target=None, eps: float, steps: "int | None" = None, loud: "bool" = True, bounds: "tuple" = (0, 1)):
+        def noted(
+            model,
+            x,
+            *,
+            y=None,
+            target=None,
+            eps: float,
+            steps: "int | None" = None,
+            loud: "bool" = True,
+            bounds: "tuple" = (0, 1),
+        ):
             arrived.update(eps=eps, steps=steps, loud=loud, y=y, target=target)
             return command_line.fgsm(model, x, y=y, target=target, eps=eps)
 
-        noted.__annotations__ = {"eps": "float", "steps": "int | None", "loud": "bool", "bounds": "tuple[float, float]"}
+        noted.__annotations__ = {
+            "eps": "float",
+            "steps": "int | None",
+            "loud": "bool",
+            "bounds": "tuple[float, float]",
+        }
         monkeypatch.setitem(command_line.ATTACKS, "noted", noted)
         run(capsys, *mlp, "--attack", "noted", "--eps", "1e-3")
         assert arrived == {"eps": 0.001, "steps": None, "loud": True, "y": 0, "target": None}
-        run(capsys, *mlp, "--attack", "noted", "--eps", "1/8", "--steps", "3", "--no-loud", "--target", "6")
+        run(
+            capsys,
+            *mlp,
+            "--attack",
+            "noted",
+            "--eps",
+            "1/8",
+            "--steps",
+            "3",
+            "--no-loud",
+            "--target",
+            "6",
+        )
         assert arrived == {"eps": 0.125, "steps": 3, "loud": False, "y": None, "target": 6}
         run(capsys, *mlp, "--attack", "noted", "--eps", "0", "--y", "5")
         assert (arrived["y"], arrived["target"]) == (5, None)
 
     def test_names_weights_and_shape(self, capsys, tmp_path):
         image, names, weights = tmp_path / "photo.png", tmp_path / "names.txt", tmp_path / "cnn.npz"
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(image)
+        Image.fromarray(
+            np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        ).save(image)
         names.write_text("Healthy\nUnhealthy\n", encoding="utf-8")
         models.save_weights(models.cnn((9, 10, 1), 2), weights)
         given = [image, "--weights", weights, "--shape", 9, 10, 1, "--names", names, "--eps", "0.9"]
@@ -103,7 +154,9 @@ class TestAttack:
         assert np.load(tmp_path / "photo_adversarial.npy").shape == (1, 9, 10, 1)
 
     def test_without_weights_it_trains_on_the_digits(self, capsys, mlp, monkeypatch):
-        monkeypatch.setitem(command_line.MODELS, "mlp", (models.mlp, {"batch_size": 64, "epochs": 4}))
+        monkeypatch.setitem(
+            command_line.MODELS, "mlp", (models.mlp, {"batch_size": 64, "epochs": 4})
+        )
         code, out, err = run(capsys, mlp[0], "--model", "mlp", "--eps", "0.4")
         assert (code, err) == (0, "")
         assert out.startswith("digit.png: 0 (")
@@ -120,7 +173,9 @@ class TestAttack:
         Image.new("L", (8, 8), 0).save(mlp[0])
         code, _, err = run(capsys, *mlp, "--eps", 10.47 / 255)
         assert code == 0
-        assert err.startswith("python -m minadv attack: warning: rounding to 8 bits undoes the attack: digit_adversarial.png is read as 0")
+        assert err.startswith(
+            "python -m minadv attack: warning: rounding to 8 bits undoes the attack: digit_adversarial.png is read as 0"
+        )
         assert err.count("\n") == 1
 
 
@@ -157,18 +212,23 @@ class TestErrors:
             ("names.txt", ["--eps", "0.1", "--names", "names.txt"]),
             ("at least 7 x 7", ["--eps", "0.1", "--model", "cnn", "--shape", "3", "3", "1"]),
         ],
-    )  # fmt: skip
+    )
     def test_one_clear_line(self, capsys, mlp, named, arguments, tmp_path):
         assert_one_line_of_error(named, *run(capsys, *mlp, *arguments))
         assert [p.name for p in tmp_path.iterdir()] == ["digit.png"]
 
-    @pytest.mark.parametrize(("named", "image"), [("no such file", "nowhere.png"), ("not an image", __file__), ("irectory", ".")])
+    @pytest.mark.parametrize(
+        ("named", "image"),
+        [("no such file", "nowhere.png"), ("not an image", __file__), ("irectory", ".")],
+    )
     def test_no_image(self, capsys, mlp, named, image):
         assert_one_line_of_error(named, *run(capsys, image, *mlp[1:], "--eps", "0.1"))
 
     def test_no_gpu(self, capsys, mlp, monkeypatch):
         monkeypatch.setitem(sys.modules, "cupy", None)
-        assert_one_line_of_error("needs CuPy", *run(capsys, *mlp, "--eps", "0.1", "--backend", "cupy"))
+        assert_one_line_of_error(
+            "needs CuPy", *run(capsys, *mlp, "--eps", "0.1", "--backend", "cupy")
+        )
 
     def test_shape_without_weights(self, capsys, mlp):
         given = [mlp[0], "--eps", "0.1", "--shape", "8", "8", "1"]
@@ -179,7 +239,14 @@ class TestAsAProgram:
     def python(self, folder, *arguments):
         command = [sys.executable, "-W", "error", "-m", "minadv", *map(str, arguments)]
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        return subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=100)
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": root},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
 
     def test_attack(self, mlp, tmp_path):
         done = self.python(tmp_path, "attack", *mlp, "--eps", "0.4")

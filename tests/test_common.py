@@ -11,8 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minadv import ops
-from minadv.attacks.checks import are_probabilities, check_bounds, check_count, check_number, check_rng
-from minadv.attacks.common import AttackResult, Goal, evaluate, score_gradient, warn_of_zero_gradients
+from minadv.attacks.checks import (
+    are_probabilities,
+    check_bounds,
+    check_count,
+    check_number,
+    check_rng,
+)
+from minadv.attacks.common import (
+    AttackResult,
+    Goal,
+    evaluate,
+    score_gradient,
+    warn_of_zero_gradients,
+)
 from minadv.autograd import grad
 from minadv.backend import asarray, to_numpy
 from minadv.layers import Dense, Flatten, ReLU, Sequential
@@ -20,7 +32,12 @@ from minadv.losses import cross_entropy
 
 
 def mlp(dtype=np.float32, *, classes=4, seed=0, pixels=12):
-    return Sequential(Flatten(), Dense(pixels, 16, rng=seed, dtype=dtype), ReLU(), Dense(16, classes, rng=seed + 1, dtype=dtype))
+    return Sequential(
+        Flatten(),
+        Dense(pixels, 16, rng=seed, dtype=dtype),
+        ReLU(),
+        Dense(16, classes, rng=seed + 1, dtype=dtype),
+    )
 
 
 def images(count, *, dtype=np.float32, shape=(2, 3, 2), seed=0):
@@ -97,7 +114,9 @@ def test_success_is_label_is_not_y_or_label_is_target(xp):
     label, x = xp.asarray([0, 1, 2]), xp.asarray(np.zeros((3, 2)))
     assert to_numpy(Goal.of(x, y=[0, 0, 2]).reached(label)).tolist() == [False, True, False]
     assert to_numpy(Goal.of(x, target=1).reached(label)).tolist() == [False, True, False]
-    assert to_numpy(Goal.of(x, target=np.array([0, 1, 0], np.uint8))[1:].reached(label[1:])).tolist() == [True, False]
+    assert to_numpy(
+        Goal.of(x, target=np.array([0, 1, 0], np.uint8))[1:].reached(label[1:])
+    ).tolist() == [True, False]
 
 
 @given(hnp.arrays(float, (5, 4), elements=st.floats(-3, 3)), st.integers(0, 3))
@@ -119,9 +138,13 @@ def test_gradient_has_the_direction_of_the_loss_of_each_example_alone(xp, kind):
     logits, g = score_gradient(model, x, goal)
     assert np.allclose(to_numpy(logits), to_numpy(model(x)))
     assert g.shape == x.shape
-    ascent = to_numpy(grad(lambda x: cross_entropy(model(x), goal.label).sum(), x)) * (1 if kind == "y" else -1)
+    ascent = to_numpy(grad(lambda x: cross_entropy(model(x), goal.label).sum(), x)) * (
+        1 if kind == "y" else -1
+    )
     p = to_numpy(ops.softmax(logits))[np.arange(40), label]
-    assert np.allclose(to_numpy(g), ascent / (1 - p)[:, None, None, None])  # CE = log(1 + e^-m): its gradient is (1 - p) times that of -m
+    assert np.allclose(
+        to_numpy(g), ascent / (1 - p)[:, None, None, None]
+    )  # CE = log(1 + e^-m): its gradient is (1 - p) times that of -m
 
 
 @pytest.mark.parametrize("times", [1, 30, 300])
@@ -137,7 +160,9 @@ def test_sign_is_right_where_the_softmax_saturates(times):
         for image, label in zip(xd, y, strict=True):
             e = [sum(a * row[k] for a, row in zip(image, Wd, strict=True)).exp() for k in range(4)]
             slope = [e[k] / sum(e) - (k == label) for k in range(4)]  # ∂CE/∂z = p − onehot(y)
-            exact.append([float(np.sign(sum(s * w for s, w in zip(slope, row, strict=True)))) for row in Wd])
+            exact.append(
+                [float(np.sign(sum(s * w for s, w in zip(slope, row, strict=True)))) for row in Wd]
+            )
     _, g = score_gradient(lambda x: ops.matmul(x, W), x, Goal.of(x, y=y))
     assert g.dtype == np.float32
     assert (np.sign(g) == exact).mean() > 0.995  # all but a few that nearly cancel
@@ -170,13 +195,19 @@ def test_zero_gradients_are_counted_and_reported_once(recwarn):
     assert not recwarn
     g[::4] = 0
     g[1, 1] = 0  # in one place only
-    with pytest.warns(UserWarning, match="exactly zero for 300 of 1200 images [(]25.0%[)]: .* does not make the model robust"):
+    with pytest.warns(
+        UserWarning,
+        match="exactly zero for 300 of 1200 images [(]25.0%[)]: .* does not make the model robust",
+    ):
         warn_of_zero_gradients(g, len(g))
 
 
 def test_a_gradient_that_is_not_finite_is_an_error():
     x = np.array([[0.0, 1.0], [0.5, 1.0]])
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match="finite gradient, got NaN or infinity"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match="finite gradient, got NaN or infinity"),
+    ):
         score_gradient(ops.sqrt, x, Goal.of(x, y=0))
 
 
@@ -210,7 +241,10 @@ def test_sizes_of_denormal_and_huge_changes():
 
 
 def test_the_change_of_one_float32_into_another_is_exact():
-    x, x_adv = np.array([[1.0]], np.float32), np.array([[np.nextafter(np.float32(1), np.float32(2))]])
+    x, x_adv = (
+        np.array([[1.0]], np.float32),
+        np.array([[np.nextafter(np.float32(1), np.float32(2))]]),
+    )
     assert result(x, x_adv).linf[0] == 2.0**-23
 
 

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from minadv import conv
 from minadv.autograd import grad, gradcheck, vjp
 from minadv.backend import to_numpy
-from minadv.conv import avg_pool2d, conv2d, conv2d_transpose, depthwise_conv2d, max_pool2d, padding_widths
+from minadv.conv import (
+    avg_pool2d,
+    conv2d,
+    conv2d_transpose,
+    depthwise_conv2d,
+    max_pool2d,
+    padding_widths,
+)
 
 many = settings(max_examples=60)
 
@@ -21,7 +28,11 @@ def normal(*shape, seed=0):
 
 def distinct(*shape, seed=0):
     """Numbers that differ by more than a difference quotient's step: no window has two largest."""
-    return np.random.default_rng(seed).permutation(np.linspace(-1, 1, int(np.prod(shape)))).reshape(shape)
+    return (
+        np.random.default_rng(seed)
+        .permutation(np.linspace(-1, 1, int(np.prod(shape))))
+        .reshape(shape)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- plain loops
@@ -81,7 +92,11 @@ def geometries(draw, largest=6, channels=3):
     kernel, stride = draw(pair), draw(pair)
     side = st.tuples(st.integers(0, 2), st.integers(0, 2))
     padding = draw(st.sampled_from(["valid", "same"]) | st.tuples(side, side))
-    smallest = kernel if isinstance(padding, str) else [max(k - sum(p), 1) for k, p in zip(kernel, padding, strict=True)]
+    smallest = (
+        kernel
+        if isinstance(padding, str)
+        else [max(k - sum(p), 1) for k, p in zip(kernel, padding, strict=True)]
+    )
     size = tuple(draw(st.integers(1 if padding == "same" else s, largest)) for s in smallest)
     return size, kernel, stride, padding
 
@@ -94,7 +109,11 @@ class TestConv2D:
     @many
     def test_against_six_loops(self, geometry, n, c_in, c_out):
         size, kernel, stride, padding = geometry
-        x, w, b = normal(n, *size, c_in), normal(*kernel, c_in, c_out, seed=1), normal(c_out, seed=2)
+        x, w, b = (
+            normal(n, *size, c_in),
+            normal(*kernel, c_in, c_out, seed=1),
+            normal(c_out, seed=2),
+        )
         y = conv2d(x, w, b, stride=stride, padding=padding)
         np.testing.assert_allclose(y, conv_by_loops(x, w, b, stride, padding), atol=1e-13)
         np.testing.assert_allclose(conv2d(x, w, stride=stride, padding=padding) + b, y, atol=1e-13)
@@ -104,7 +123,10 @@ class TestConv2D:
     def test_gradients(self, geometry, n, c_in):
         size, kernel, stride, padding = geometry
         x, w, b = normal(n, *size, c_in), normal(*kernel, c_in, 2, seed=1), normal(2, seed=2)
-        assert gradcheck(lambda x, w, b: conv2d(x, w, b, stride=stride, padding=padding), x, w, b) < 1e-6
+        assert (
+            gradcheck(lambda x, w, b: conv2d(x, w, b, stride=stride, padding=padding), x, w, b)
+            < 1e-6
+        )
 
     @given(geometries(), st.sampled_from([1, 2, 6]), st.integers(1, 3))
     @many
@@ -116,18 +138,32 @@ class TestConv2D:
         g = normal(*y.shape, seed=2)
         assert float((y * g).sum()) == pytest.approx(float((x * pull(g)).sum()), rel=1e-9, abs=1e-9)
         widths = padding_widths(padding, size, kernel, stride)
-        if tuple((n - 1) * s + k - sum(p) for n, s, k, p in zip(y.shape[1:3], stride, kernel, widths, strict=True)) == size:
-            np.testing.assert_allclose(conv2d_transpose(g, w, stride=stride, padding=widths), pull(g), atol=1e-12)
+        if (
+            tuple(
+                (n - 1) * s + k - sum(p)
+                for n, s, k, p in zip(y.shape[1:3], stride, kernel, widths, strict=True)
+            )
+            == size
+        ):
+            np.testing.assert_allclose(
+                conv2d_transpose(g, w, stride=stride, padding=widths), pull(g), atol=1e-12
+            )
 
     @given(geometries(), st.integers(1, 3))
     @many
     def test_it_is_linear_in_x_and_in_w_and_local(self, geometry, c_in):
         size, kernel, stride, padding = geometry
-        x, other, w = normal(2, *size, c_in), normal(2, *size, c_in, seed=1), normal(*kernel, c_in, 2, seed=2)
+        x, other, w = (
+            normal(2, *size, c_in),
+            normal(2, *size, c_in, seed=1),
+            normal(*kernel, c_in, 2, seed=2),
+        )
         f = lambda x, w: conv2d(x, w, stride=stride, padding=padding)  # noqa: E731
         np.testing.assert_allclose(f(x + 2 * other, w), f(x, w) + 2 * f(other, w), atol=1e-12)
         np.testing.assert_allclose(f(x, 3 * w), 3 * f(x, w), atol=1e-12)
-        np.testing.assert_allclose(f(x, w)[:1], f(x[:1], w), atol=1e-13)  # one image does not see the other
+        np.testing.assert_allclose(
+            f(x, w)[:1], f(x[:1], w), atol=1e-13
+        )  # one image does not see the other
 
     def test_every_way_to_write_a_padding(self):
         x, w = normal(1, 6, 7, 1), normal(3, 2, 1, 1)
@@ -145,7 +181,12 @@ class TestConv2D:
     @pytest.mark.parametrize("stride", [1, 2, 3])
     @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
     def test_same_gives_ceil_of_size_by_stride(self, size, stride, kernel):
-        y = conv2d(normal(1, size, size + 1, 1), normal(kernel, kernel, 1, 1), stride=stride, padding="same")
+        y = conv2d(
+            normal(1, size, size + 1, 1),
+            normal(kernel, kernel, 1, 1),
+            stride=stride,
+            padding="same",
+        )
         assert y.shape[1:3] == (-(-size // stride), -(-(size + 1) // stride))
 
     @pytest.mark.parametrize("c_in", [1, 16])
@@ -157,7 +198,9 @@ class TestConv2D:
         for array in (x, w, b):
             array.flags.writeable = False
         value, pull = vjp(lambda x, w, b: conv2d(x, w, b, stride=2, padding="same"), view, w, b)
-        expected, expected_pull = vjp(lambda x, w, b: conv2d(x, w, b, stride=2, padding="same"), view.copy("C"), w, b)
+        expected, expected_pull = vjp(
+            lambda x, w, b: conv2d(x, w, b, stride=2, padding="same"), view.copy("C"), w, b
+        )
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
         g = np.ones_like(value)
         first, again = pull(g), pull(g)
@@ -184,7 +227,11 @@ class TestConv2D:
         calls = []
         for name in ("_image_gradient", "_weight_gradient", "_bias_gradient"):
             rule = getattr(conv, name)
-            monkeypatch.setattr(conv, name, lambda *a, name=name, rule=rule, **k: calls.append(name) or rule(*a, **k))
+            monkeypatch.setattr(
+                conv,
+                name,
+                lambda *a, name=name, rule=rule, **k: calls.append(name) or rule(*a, **k),
+            )
         grad(lambda x: conv2d(x, w, b).sum(), x)
         assert calls == ["_image_gradient"]
         calls.clear()
@@ -197,9 +244,15 @@ class TestConv2D:
             x, w, b = normal(2, 7, 8, c_in), normal(3, 4, c_in, 5), normal(5)
             tensors = [torch.tensor(a, requires_grad=True) for a in (x, w, b)]
             theirs = torch.nn.functional.conv2d(
-                tensors[0].permute(0, 3, 1, 2), tensors[1].permute(3, 2, 0, 1), tensors[2], stride=stride, padding=padding
+                tensors[0].permute(0, 3, 1, 2),
+                tensors[1].permute(3, 2, 0, 1),
+                tensors[2],
+                stride=stride,
+                padding=padding,
             ).permute(0, 2, 3, 1)
-            mine, pull = vjp(lambda x, w, b: conv2d(x, w, b, stride=stride, padding=padding), x, w, b)  # noqa: B023
+            mine, pull = vjp(
+                lambda x, w, b: conv2d(x, w, b, stride=stride, padding=padding), x, w, b
+            )  # noqa: B023
             np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-12)
             g = normal(*mine.shape, seed=3)
             theirs.backward(torch.tensor(g))
@@ -215,11 +268,22 @@ class TestTranspose:
         x, w, b = normal(n, *size, 2), normal(*kernel, c_out, 2, seed=1), normal(c_out, seed=2)
         if padding != "same":
             widths = padding_widths(padding, size, kernel, stride)
-            if min((s - 1) * t + k - sum(p) for s, t, k, p in zip(size, stride, kernel, widths, strict=True)) < 1:
+            if (
+                min(
+                    (s - 1) * t + k - sum(p)
+                    for s, t, k, p in zip(size, stride, kernel, widths, strict=True)
+                )
+                < 1
+            ):
                 with pytest.raises(ValueError, match="leaves nothing"):
                     conv2d_transpose(x, w, b, stride=stride, padding=padding)
                 return
-        assert gradcheck(lambda x, w, b: conv2d_transpose(x, w, b, stride=stride, padding=padding), x, w, b) < 1e-6
+        assert (
+            gradcheck(
+                lambda x, w, b: conv2d_transpose(x, w, b, stride=stride, padding=padding), x, w, b
+            )
+            < 1e-6
+        )
 
     @given(geometries(largest=4), st.integers(1, 3))
     @many
@@ -228,7 +292,13 @@ class TestTranspose:
         if not isinstance(padding, str):
             return
         x, w, b = normal(2, *size, 2), normal(*kernel, c_out, 2, seed=1), normal(c_out, seed=2)
-        full = np.zeros((2, *((n - 1) * s + max(k, s) for n, s, k in zip(size, stride, kernel, strict=True)), c_out))
+        full = np.zeros(
+            (
+                2,
+                *((n - 1) * s + max(k, s) for n, s, k in zip(size, stride, kernel, strict=True)),
+                c_out,
+            )
+        )
         for n, i, j, c in np.ndindex(x.shape):
             top, left = i * stride[0], j * stride[1]
             full[n, top : top + kernel[0], left : left + kernel[1]] += x[n, i, j, c] * w[:, :, :, c]
@@ -237,8 +307,12 @@ class TestTranspose:
             height, width = (n * s for n, s in zip(size, stride, strict=True))
             full = full[:, cut[0] : cut[0] + height, cut[1] : cut[1] + width]
         else:
-            full = full[:, : (size[0] - 1) * stride[0] + kernel[0], : (size[1] - 1) * stride[1] + kernel[1]]
-        np.testing.assert_allclose(conv2d_transpose(x, w, b, stride=stride, padding=padding), full + b, atol=1e-12)
+            full = full[
+                :, : (size[0] - 1) * stride[0] + kernel[0], : (size[1] - 1) * stride[1] + kernel[1]
+            ]
+        np.testing.assert_allclose(
+            conv2d_transpose(x, w, b, stride=stride, padding=padding), full + b, atol=1e-12
+        )
 
     def test_against_torch(self):
         torch = pytest.importorskip("torch")
@@ -246,9 +320,15 @@ class TestTranspose:
             x, w, b = normal(2, 5, 4, 3), normal(3, 4, c_out, 3), normal(c_out)
             tensors = [torch.tensor(a, requires_grad=True) for a in (x, w, b)]
             theirs = torch.nn.functional.conv_transpose2d(
-                tensors[0].permute(0, 3, 1, 2), tensors[1].permute(3, 2, 0, 1), tensors[2], stride=stride, padding=padding
+                tensors[0].permute(0, 3, 1, 2),
+                tensors[1].permute(3, 2, 0, 1),
+                tensors[2],
+                stride=stride,
+                padding=padding,
             ).permute(0, 2, 3, 1)
-            mine, pull = vjp(lambda x, w, b: conv2d_transpose(x, w, b, stride=stride, padding=padding), x, w, b)  # noqa: B023
+            mine, pull = vjp(
+                lambda x, w, b: conv2d_transpose(x, w, b, stride=stride, padding=padding), x, w, b
+            )  # noqa: B023
             np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-12)
             g = normal(*mine.shape, seed=3)
             theirs.backward(torch.tensor(g))
@@ -261,10 +341,20 @@ class TestDepthwise:
     @many
     def test_each_channel_is_a_convolution_of_its_own(self, geometry, n, channels):
         size, kernel, stride, padding = geometry
-        x, w, b = normal(n, *size, channels), normal(*kernel, channels, seed=1), normal(channels, seed=2)
+        x, w, b = (
+            normal(n, *size, channels),
+            normal(*kernel, channels, seed=1),
+            normal(channels, seed=2),
+        )
         y = depthwise_conv2d(x, w, b, stride=stride, padding=padding)
         for c in range(channels):
-            one = conv2d(x[..., c : c + 1], w[:, :, c, None, None], b[c : c + 1], stride=stride, padding=padding)
+            one = conv2d(
+                x[..., c : c + 1],
+                w[:, :, c, None, None],
+                b[c : c + 1],
+                stride=stride,
+                padding=padding,
+            )
             np.testing.assert_allclose(y[..., c : c + 1], one, atol=1e-13)
 
     @given(geometries(largest=4), batches)
@@ -272,7 +362,12 @@ class TestDepthwise:
     def test_gradients(self, geometry, n):
         size, kernel, stride, padding = geometry
         x, w, b = normal(n, *size, 2), normal(*kernel, 2, seed=1), normal(2, seed=2)
-        assert gradcheck(lambda x, w, b: depthwise_conv2d(x, w, b, stride=stride, padding=padding), x, w, b) < 1e-6
+        assert (
+            gradcheck(
+                lambda x, w, b: depthwise_conv2d(x, w, b, stride=stride, padding=padding), x, w, b
+            )
+            < 1e-6
+        )
 
 
 class TestPooling:
@@ -280,18 +375,40 @@ class TestPooling:
     @many
     def test_against_loops(self, geometry, n, c):
         size, kernel, stride, padding = geometry
-        assume(isinstance(padding, str) or all(max(sides) < k for sides, k in zip(padding, kernel, strict=True)))
+        assume(
+            isinstance(padding, str)
+            or all(max(sides) < k for sides, k in zip(padding, kernel, strict=True))
+        )
         x = distinct(n, *size, c)
-        mean = by_loops(lambda window: window.mean(axis=(1, 2)), framed(x, padding, kernel, stride), kernel, stride, c)
-        np.testing.assert_allclose(avg_pool2d(x, kernel, stride=stride, padding=padding), mean, atol=1e-14)
-        largest = by_loops(lambda window: window.max(axis=(1, 2)), framed(x, padding, kernel, stride, -np.inf), kernel, stride, c)
-        np.testing.assert_array_equal(max_pool2d(x, kernel, stride=stride, padding=padding), largest)
+        mean = by_loops(
+            lambda window: window.mean(axis=(1, 2)),
+            framed(x, padding, kernel, stride),
+            kernel,
+            stride,
+            c,
+        )
+        np.testing.assert_allclose(
+            avg_pool2d(x, kernel, stride=stride, padding=padding), mean, atol=1e-14
+        )
+        largest = by_loops(
+            lambda window: window.max(axis=(1, 2)),
+            framed(x, padding, kernel, stride, -np.inf),
+            kernel,
+            stride,
+            c,
+        )
+        np.testing.assert_array_equal(
+            max_pool2d(x, kernel, stride=stride, padding=padding), largest
+        )
 
     @given(geometries(largest=4), batches)
     @many
     def test_gradients(self, geometry, n):
         size, kernel, stride, padding = geometry
-        assume(isinstance(padding, str) or all(max(sides) < k for sides, k in zip(padding, kernel, strict=True)))
+        assume(
+            isinstance(padding, str)
+            or all(max(sides) < k for sides, k in zip(padding, kernel, strict=True))
+        )
         x = distinct(n, *size, 2)
         assert gradcheck(lambda x: avg_pool2d(x, kernel, stride=stride, padding=padding), x) < 1e-6
         assert gradcheck(lambda x: max_pool2d(x, kernel, stride=stride, padding=padding), x) < 1e-6
@@ -300,14 +417,22 @@ class TestPooling:
         x = np.arange(16.0).reshape(1, 4, 4, 1)
         assert max_pool2d(x, 2)[0, :, :, 0].tolist() == [[5, 7], [13, 15]]
         assert avg_pool2d(x, (1, 4))[0, :, :, 0].tolist() == [[1.5], [5.5], [9.5], [13.5]]
-        assert max_pool2d(x, 2, stride=1)[0, :, :, 0].tolist() == [[5, 6, 7], [9, 10, 11], [13, 14, 15]]
+        assert max_pool2d(x, 2, stride=1)[0, :, :, 0].tolist() == [
+            [5, 6, 7],
+            [9, 10, 11],
+            [13, 14, 15],
+        ]
 
     def test_equal_ones_share_and_padding_never_wins(self):
         x = np.array([[3.0, 3], [1, 3]])[None, :, :, None]
-        np.testing.assert_allclose(grad(lambda x: max_pool2d(x, 2).sum(), x)[0, :, :, 0], np.array([[1, 1], [0, 1]]) / 3)
+        np.testing.assert_allclose(
+            grad(lambda x: max_pool2d(x, 2).sum(), x)[0, :, :, 0], np.array([[1, 1], [0, 1]]) / 3
+        )
         x = -np.ones((1, 2, 2, 1))
         assert (max_pool2d(x, 2, stride=1, padding=1) == -1).all()
-        np.testing.assert_allclose(grad(lambda x: max_pool2d(x, 2, stride=1, padding=1).sum(), x), 1 + 1 + 0.25)
+        np.testing.assert_allclose(
+            grad(lambda x: max_pool2d(x, 2, stride=1, padding=1).sum(), x), 1 + 1 + 0.25
+        )
 
     @pytest.mark.parametrize("pool", [avg_pool2d, max_pool2d])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -328,7 +453,9 @@ class TestPooling:
                 (avg_pool2d, torch.nn.functional.avg_pool2d),
             ]:
                 tensor = torch.tensor(x, requires_grad=True)
-                expected = theirs(tensor.permute(0, 3, 1, 2), kernel, stride, padding).permute(0, 2, 3, 1)
+                expected = theirs(tensor.permute(0, 3, 1, 2), kernel, stride, padding).permute(
+                    0, 2, 3, 1
+                )
                 found, pull = vjp(lambda x: mine(x, kernel, stride=stride, padding=padding), x)  # noqa: B023
                 np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-14)
                 g = normal(*found.shape)
@@ -341,8 +468,16 @@ class TestPooling:
 TABLE = {
     "conv2d 1": (lambda x, w, b: conv2d(x, w, b, stride=2, padding="same"), (3, 3, 1, 2), 2),
     "conv2d 6": (lambda x, w, b: conv2d(x, w, b, padding=((1, 0), (0, 2))), (2, 3, 6, 2), 2),
-    "conv2d_transpose 1": (lambda x, w, b: conv2d_transpose(x, w, b, stride=2, padding="same"), (3, 3, 2, 1), 2),
-    "conv2d_transpose 6": (lambda x, w, b: conv2d_transpose(x, w, b, stride=2, padding=1), (3, 3, 6, 6), 6),
+    "conv2d_transpose 1": (
+        lambda x, w, b: conv2d_transpose(x, w, b, stride=2, padding="same"),
+        (3, 3, 2, 1),
+        2,
+    ),
+    "conv2d_transpose 6": (
+        lambda x, w, b: conv2d_transpose(x, w, b, stride=2, padding=1),
+        (3, 3, 6, 6),
+        6,
+    ),
     "depthwise_conv2d": (lambda x, w, b: depthwise_conv2d(x, w, b, padding="same"), (3, 3, 2), 2),
     "max_pool2d": (lambda x, w, b: max_pool2d(x, 2, padding="same"), (1, 1, 3), 1),
     "avg_pool2d": (lambda x, w, b: avg_pool2d(x, 3, stride=2, padding="same"), (1, 1, 3), 1),
@@ -354,7 +489,9 @@ TABLE = {
 def test_on_every_backend_also_for_an_empty_batch(name, count, xp):
     f, shape, c_out = TABLE[name]
     c_in = shape[3] if "transpose" in name else shape[2]
-    arrays = [a.astype(np.float32) for a in (distinct(count, 5, 6, c_in), normal(*shape), normal(c_out))]
+    arrays = [
+        a.astype(np.float32) for a in (distinct(count, 5, 6, c_in), normal(*shape), normal(c_out))
+    ]
     expected, expected_pull = vjp(f, *arrays)
     value, pull = vjp(f, *map(xp.asarray, arrays))
     assert value.dtype == np.float32
@@ -373,18 +510,45 @@ IMAGES, KERNEL = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 5))
 @pytest.mark.parametrize(
     ("f", "message"),
     [
-        (lambda: conv2d(np.ones((4, 4, 2)), KERNEL), r"x must be images \(N, H, W, C\), got shape \(4, 4, 2\)"),
-        (lambda: conv2d(np.ones((1, 4, 4, 3)), KERNEL), "x has 3 channels, but the kernel expects 2"),
+        (
+            lambda: conv2d(np.ones((4, 4, 2)), KERNEL),
+            r"x must be images \(N, H, W, C\), got shape \(4, 4, 2\)",
+        ),
+        (
+            lambda: conv2d(np.ones((1, 4, 4, 3)), KERNEL),
+            "x has 3 channels, but the kernel expects 2",
+        ),
         (lambda: conv2d_transpose(IMAGES, KERNEL), "x has 2 channels, but the kernel expects 5"),
-        (lambda: depthwise_conv2d(IMAGES, np.ones((3, 3, 1))), "x has 2 channels, but the kernel expects 1"),
-        (lambda: conv2d(np.ones((1, 2, 4, 2)), KERNEL), r"kernel of \(3, 3\) does not fit into images of \(2, 4\)"),
-        (lambda: conv2d(IMAGES, KERNEL, stride=0), "stride must be an integer or two, each >= 1, got 0"),
-        (lambda: conv2d(IMAGES, KERNEL, stride=(1, 2, 3)), r"stride must be an integer or two.*got \(1, 2, 3\)"),
-        (lambda: conv2d(IMAGES, KERNEL, padding="full"), "padding must be 'valid', 'same'.*got 'full'"),
-        (lambda: conv2d(IMAGES, KERNEL, padding=-1), "padding must be an integer or two, each >= 0, got -1"),
+        (
+            lambda: depthwise_conv2d(IMAGES, np.ones((3, 3, 1))),
+            "x has 2 channels, but the kernel expects 1",
+        ),
+        (
+            lambda: conv2d(np.ones((1, 2, 4, 2)), KERNEL),
+            r"kernel of \(3, 3\) does not fit into images of \(2, 4\)",
+        ),
+        (
+            lambda: conv2d(IMAGES, KERNEL, stride=0),
+            "stride must be an integer or two, each >= 1, got 0",
+        ),
+        (
+            lambda: conv2d(IMAGES, KERNEL, stride=(1, 2, 3)),
+            r"stride must be an integer or two.*got \(1, 2, 3\)",
+        ),
+        (
+            lambda: conv2d(IMAGES, KERNEL, padding="full"),
+            "padding must be 'valid', 'same'.*got 'full'",
+        ),
+        (
+            lambda: conv2d(IMAGES, KERNEL, padding=-1),
+            "padding must be an integer or two, each >= 0, got -1",
+        ),
         (lambda: conv2d(IMAGES, KERNEL, padding=((0, 0), (0, -1))), "padding must be.*each >= 0"),
         (lambda: conv2d_transpose(IMAGES, np.ones((3, 3, 5, 2)), padding=6), "leaves nothing"),
-        (lambda: max_pool2d(np.ones((4, 4)), 2), r"x must be images \(N, H, W, C\), got shape \(4, 4\)"),
+        (
+            lambda: max_pool2d(np.ones((4, 4)), 2),
+            r"x must be images \(N, H, W, C\), got shape \(4, 4\)",
+        ),
         (lambda: max_pool2d(IMAGES, 5), r"kernel of \(5, 5\) does not fit into images of \(4, 4\)"),
         (lambda: avg_pool2d(IMAGES, 0), "size must be an integer or two, each >= 1, got 0"),
     ],

@@ -87,9 +87,17 @@ class TestDigits:
         assert digits().y_train.any()
 
     def test_the_file_carries_its_attribution(self):
-        with np.load(Path(data.__file__).with_name("digits.npz")) as archive:  # no pickle: NumPy's default refuses it
+        with np.load(
+            Path(data.__file__).with_name("digits.npz")
+        ) as archive:  # no pickle: NumPy's default refuses it
             notice = str(archive["attribution"])
-        for part in ("Alpaydin", "Kaynak", "10.24432/C50P49", "CC BY 4.0", "creativecommons.org/licenses/by/4.0"):
+        for part in (
+            "Alpaydin",
+            "Kaynak",
+            "10.24432/C50P49",
+            "CC BY 4.0",
+            "creativecommons.org/licenses/by/4.0",
+        ):
             assert part in notice
             assert part in digits.__doc__
 
@@ -97,9 +105,11 @@ class TestDigits:
 def mnist_files(n_train=30, n_test=20, side=5) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)
     arrays = (
-        rng.integers(0, 256, (n_train, side, side)), np.arange(n_train) % 10,
-        rng.integers(0, 256, (n_test, side, side)), np.arange(n_test)[::-1] % 10,
-    )  # fmt: skip
+        rng.integers(0, 256, (n_train, side, side)),
+        np.arange(n_train) % 10,
+        rng.integers(0, 256, (n_test, side, side)),
+        np.arange(n_test)[::-1] % 10,
+    )
     return {name: array.astype(np.uint8) for name, array in zip(NAMES, arrays, strict=True)}
 
 
@@ -126,17 +136,27 @@ class TestGivenMnist:
             (folder / name).write_bytes(content)
         monkeypatch.setenv("MINADV_DATA", str(folder.parent))
         monkeypatch.setenv("MINADV_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setitem(sys.modules, "pooch", None)  # nothing is downloaded, so it is not needed
+        monkeypatch.setitem(
+            sys.modules, "pooch", None
+        )  # nothing is downloaded, so it is not needed
         return folder
 
     def test_they_are_read_and_left_as_they_are(self, folder):
-        before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.parent.rglob("*") if path.is_file()}
+        before = {
+            path: (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in folder.parent.rglob("*")
+            if path.is_file()
+        }
         for path in folder.iterdir():
             path.chmod(0o444)
         folder.chmod(0o555)
         assert_holds(mnist(), mnist_files())
         folder.chmod(0o755)
-        assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.parent.rglob("*") if path.is_file()} == before
+        assert {
+            path: (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in folder.parent.rglob("*")
+            if path.is_file()
+        } == before
         assert not (folder.parents[1] / "cache").exists()
 
     def test_other_sizes_will_do(self, folder):
@@ -147,7 +167,15 @@ class TestGivenMnist:
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize(
-        "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b + b"x", lambda b: b[:-8] + b"\0" * 8, lambda b: b"<html>" + b, None]
+        "damage",
+        [
+            lambda b: b[:-1],
+            lambda b: b"",
+            lambda b: b + b"x",
+            lambda b: b[:-8] + b"\0" * 8,
+            lambda b: b"<html>" + b,
+            None,
+        ],
     )
     def test_damaged_or_missing_files_are_named_and_left_as_they_are(self, folder, name, damage):
         path = folder / name
@@ -163,16 +191,32 @@ class TestGivenMnist:
     @pytest.mark.parametrize(
         ("name", "array", "complaint"),
         [
-            (TRAIN_IMAGES, np.zeros((30, 25), np.uint8), r"expected uint8 with 3 dimension\(s\), not empty, got uint8 of \(30, 25\)"),
+            (
+                TRAIN_IMAGES,
+                np.zeros((30, 25), np.uint8),
+                r"expected uint8 with 3 dimension\(s\), not empty, got uint8 of \(30, 25\)",
+            ),
             (TEST_IMAGES, np.zeros((20, 5, 5), np.float32), "expected uint8 .* got float32"),
             (TRAIN_IMAGES, np.zeros((0, 5, 5), np.uint8), "not empty"),
             (TEST_IMAGES, np.zeros((20, 0, 5), np.uint8), "not empty"),
             (TRAIN_LABELS, np.zeros((30, 1), np.uint8), "expected uint8 with 1"),
             (TEST_LABELS, np.zeros(20, np.int32), "expected uint8 .* got int32"),
-            (TRAIN_LABELS, np.zeros(29, np.uint8), "29 labels, but train-images-idx3-ubyte.gz has 30 images"),
-            (TEST_LABELS, np.zeros(21, np.uint8), "21 labels, but t10k-images-idx3-ubyte.gz has 20 images"),
+            (
+                TRAIN_LABELS,
+                np.zeros(29, np.uint8),
+                "29 labels, but train-images-idx3-ubyte.gz has 30 images",
+            ),
+            (
+                TEST_LABELS,
+                np.zeros(21, np.uint8),
+                "21 labels, but t10k-images-idx3-ubyte.gz has 20 images",
+            ),
             (TEST_LABELS, np.full(20, 10, np.uint8), "labels must be 0 to 9, got 10"),
-            (TEST_IMAGES, np.zeros((20, 5, 6), np.uint8), r"images of \(5, 6\), but those of train-images-idx3-ubyte.gz are \(5, 5\)"),
+            (
+                TEST_IMAGES,
+                np.zeros((20, 5, 6), np.uint8),
+                r"images of \(5, 6\), but those of train-images-idx3-ubyte.gz are \(5, 5\)",
+            ),
         ],
     )
     def test_files_of_another_form_are_refused(self, folder, name, array, complaint):
@@ -214,26 +258,40 @@ class TestDownloadedMnist:
 
     def test_each_file_may_come_from_another_mirror(self, files):
         with ExitStack() as stack:
-            mirrors = [stack.enter_context(serve({name: content})) for name, content in files.items()]
-            assert_holds(mnist(mirrors=[mirror.url for mirror in mirrors], progress=False), mnist_files())
+            mirrors = [
+                stack.enter_context(serve({name: content})) for name, content in files.items()
+            ]
+            assert_holds(
+                mnist(mirrors=[mirror.url for mirror in mirrors], progress=False), mnist_files()
+            )
 
     def test_the_error_names_every_mirror_and_the_ways_out(self, files, tmp_path):
         with serve({}) as empty, serve(files, "cut") as cut, pytest.raises(DataError) as caught:
             mnist(mirrors=[empty.url, cut.url], progress=False)
-        for part in (f"{empty.url}{TRAIN_IMAGES}: 404", f"{cut.url}{TRAIN_IMAGES}: ", "MINADV_DATA", "digits needs no download"):
+        for part in (
+            f"{empty.url}{TRAIN_IMAGES}: 404",
+            f"{cut.url}{TRAIN_IMAGES}: ",
+            "MINADV_DATA",
+            "digits needs no download",
+        ):
             assert part in str(caught.value)
         assert list((tmp_path / "cache").rglob("*.gz")) == []
 
     def test_a_published_file_of_another_form_is_refused(self, files, tmp_path, monkeypatch):
         files[TEST_LABELS] = gzip.compress(idx_bytes(np.arange(19, dtype=np.uint8)))
-        monkeypatch.setitem(data.MNIST_SHA256, TEST_LABELS, hashlib.sha256(files[TEST_LABELS]).hexdigest())
+        monkeypatch.setitem(
+            data.MNIST_SHA256, TEST_LABELS, hashlib.sha256(files[TEST_LABELS]).hexdigest()
+        )
         with serve(files) as mirror, pytest.raises(DataError, match="19 labels"):
             mnist(mirrors=[mirror.url], progress=False)
 
     def test_pooch_is_not_imported_before_it_is_needed(self, tmp_path):
         script = "import sys, minadv.data; minadv.data.digits(); minadv.data.leaves(5, size=8); sys.exit('pooch' in sys.modules)"
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0
+        assert (
+            subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode
+            == 0
+        )
 
 
 @pytest.fixture(scope="module")
@@ -251,20 +309,36 @@ class TestRealMnist:
     def test_labels(self, real_mnist):
         assert real_mnist.y_test[:3].tolist() == [7, 2, 1]
         assert real_mnist.y_train[:3].tolist() == [5, 0, 4]
-        assert np.bincount(real_mnist.y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+        assert np.bincount(real_mnist.y_test).tolist() == [
+            980,
+            1135,
+            1032,
+            1010,
+            982,
+            892,
+            958,
+            1028,
+            974,
+            1009,
+        ]
 
     def test_the_mean_that_everyone_quotes(self, real_mnist):
         assert real_mnist.x_train.mean(dtype=float) == pytest.approx(0.1307, abs=5e-5)
 
-    @pytest.mark.parametrize(("name", "sha256"), [
-        (TRAIN_IMAGES, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-        (TRAIN_LABELS, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-        (TEST_IMAGES, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-        (TEST_LABELS, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("name", "sha256"),
+        [
+            (TRAIN_IMAGES, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+            (TRAIN_LABELS, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+            (TEST_IMAGES, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+            (TEST_LABELS, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        ],
+    )
     def test_the_content_is_the_published_one(self, name, sha256):
         """However it was compressed: the checksum of the uncompressed file."""
-        assert hashlib.sha256(idx_bytes(read_idx(Path(MNIST) / "mnist" / name))).hexdigest() == sha256
+        assert (
+            hashlib.sha256(idx_bytes(read_idx(Path(MNIST) / "mnist" / name))).hexdigest() == sha256
+        )
 
 
 class TestLeaves:
@@ -280,7 +354,9 @@ class TestLeaves:
 
     def test_classes(self):
         assert leaves(5, size=8).classes == ("Healthy", "Unhealthy")
-        assert leaves(5, size=8, task="species").classes == tuple(kind.name.capitalize() for kind in foliage.SPECIES)
+        assert leaves(5, size=8, task="species").classes == tuple(
+            kind.name.capitalize() for kind in foliage.SPECIES
+        )
 
     def test_labels_say_what_is_drawn(self, monkeypatch):
         """Every image of an unhealthy leaf was drawn with a severity, every healthy one without; species are as labeled."""
@@ -306,7 +382,9 @@ class TestLeaves:
             assert (x[:, 0, 0, 1] == 0).all()
 
     def test_the_seed_decides(self):
-        first, same, other, generator = (leaves(10, size=8, rng=rng) for rng in (1, np.int64(1), 2, np.random.default_rng(1)))
+        first, same, other, generator = (
+            leaves(10, size=8, rng=rng) for rng in (1, np.int64(1), 2, np.random.default_rng(1))
+        )
         for equal in (same, generator):
             np.testing.assert_array_equal(first.x_train, equal.x_train)
             np.testing.assert_array_equal(first.y_train, equal.y_train)
@@ -331,8 +409,16 @@ class TestLeaves:
             ({"size": (8, 8)}, TypeError, "size must be an integer"),
             ({"task": "illness"}, ValueError, "task must be 'health' or 'species', got 'illness'"),
             ({"task": None}, ValueError, "task must be"),
-            ({"rng": -1}, ValueError, "rng must be a numpy.random.Generator or an integer seed >= 0, got -1"),
-            ({"rng": None}, TypeError, "rng must be a numpy.random.Generator or an integer seed, got None"),
+            (
+                {"rng": -1},
+                ValueError,
+                "rng must be a numpy.random.Generator or an integer seed >= 0, got -1",
+            ),
+            (
+                {"rng": None},
+                TypeError,
+                "rng must be a numpy.random.Generator or an integer seed, got None",
+            ),
             ({"rng": np.random.RandomState(0)}, TypeError, "rng must be"),
         ],
     )

@@ -28,7 +28,11 @@ def affine(W, b):
 
 def network(pixels, *, classes=5, rng=0):
     rng = np.random.default_rng(rng)
-    layers = Dense(pixels, 16, rng=rng, dtype=np.float64), Tanh(), Dense(16, classes, rng=rng, dtype=np.float64)
+    layers = (
+        Dense(pixels, 16, rng=rng, dtype=np.float64),
+        Tanh(),
+        Dense(16, classes, rng=rng, dtype=np.float64),
+    )
     layers[0].weight *= 3  # far from linear: it takes more than one step
     return Sequential(Flatten(), *layers)
 
@@ -59,7 +63,10 @@ def size(r, norm):
 @settings(max_examples=40)
 def test_affine_models_are_fooled_by_the_smallest_change_in_one_step(xp, norm, W, x, b, eta):
     rng = np.random.default_rng(0)
-    W, b = W + rng.random(W.shape) / 8, b + rng.random(4) / 8  # no two classes alike, no image on a hyperplane
+    W, b = (
+        W + rng.random(W.shape) / 8,
+        b + rng.random(4) / 8,
+    )  # no two classes alike, no image on a hyperplane
     y = (x @ W + b).argmax(axis=1)
     model = affine(W, b)
     r = deepfool(model, xp.asarray(x), overshoot=eta, norm=norm, bounds=FAR)
@@ -68,7 +75,9 @@ def test_affine_models_are_fooled_by_the_smallest_change_in_one_step(xp, norm, W
     assert np.allclose(size(change, norm), (1 + eta) * nearest.min(axis=1), rtol=1e-6)
     assert to_numpy(r.steps).tolist() == [1] * 5
     assert to_numpy(r.success).all()
-    z = to_numpy(model(r.x_adv))  # the overshoot may cross a second hyperplane, so the nearest class need not be the label
+    z = to_numpy(
+        model(r.x_adv)
+    )  # the overshoot may cross a second hyperplane, so the nearest class need not be the label
     assert (z[range(5), nearest.argmin(axis=1)] > z[range(5), y]).all()
     just_short = to_numpy(model(xp.asarray(x + (1 - 1e-6) / (1 + eta) * change)))
     assert np.array_equal(just_short.argmax(axis=1), y)
@@ -104,7 +113,9 @@ def test_a_class_that_is_less_likely_may_be_nearer():
     model, x = affine(np.array([[0.0, 1, 0], [0, 0, 20]]), np.array([10.0, 9, 0])), np.zeros((1, 2))
     assert deepfool(model, x, bounds=FAR).x_adv.tolist() == [[0, pytest.approx(1.02 * 0.5)]]
     assert deepfool(model, x, bounds=FAR, candidates=3).label.tolist() == [2]
-    assert deepfool(model, x, bounds=FAR, candidates=2).x_adv.tolist() == [[pytest.approx(1.02), 0]]  # only the second likeliest
+    assert deepfool(model, x, bounds=FAR, candidates=2).x_adv.tolist() == [
+        [pytest.approx(1.02), 0]
+    ]  # only the second likeliest
 
 
 @both_norms
@@ -124,7 +135,9 @@ def test_nearest_hyperplane(xp, norm, f, w, beyond):
         k = l[n]
         assert abs(f[n, k]) / length[n, k] == pytest.approx(min(reachable))
         assert size(r[n : n + 1], norm)[0] == pytest.approx(min(reachable) + beyond)
-        assert f[n, k] + w[n, k] @ r[n] == pytest.approx(beyond * length[n, k])  # on the hyperplane, or beyond
+        assert f[n, k] + w[n, k] @ r[n] == pytest.approx(
+            beyond * length[n, k]
+        )  # on the hyperplane, or beyond
 
 
 @both_norms
@@ -141,7 +154,10 @@ def test_nearest_hyperplane_at_any_scale_of_the_logits(norm, scale):
 
 
 def test_a_hyperplane_out_of_reach_is_never_the_nearest():
-    f, w = np.float32([[-1, -9]]), np.float32([[[0, 0], [3, 4]], [[1e-45, 0], [3, 4]], [[0, 0], [0, 0]]])
+    f, w = (
+        np.float32([[-1, -9]]),
+        np.float32([[[0, 0], [3, 4]], [[1e-45, 0], [3, 4]], [[0, 0], [0, 0]]]),
+    )
     l, r = nearest_hyperplane(np.repeat(f, 3, axis=0), w)
     assert l[:2].tolist() == [1, 1]
     assert np.allclose(r, [[1.08, 1.44], [1.08, 1.44], [0, 0]])
@@ -162,17 +178,24 @@ def slow_deepfool(model, x, norm, eta, bounds, steps=50):
         for k in range(len(z)):
             w, f = J[k] - J[y], z[k] - z[y]
             for pixel in np.ndindex(x.shape) if i else ():
-                if (x_i[0][pixel] == bounds[0] and w[pixel] < 0) or (x_i[0][pixel] == bounds[1] and w[pixel] > 0):
+                if (x_i[0][pixel] == bounds[0] and w[pixel] < 0) or (
+                    x_i[0][pixel] == bounds[1] and w[pixel] > 0
+                ):
                     w[pixel] = 0
             length = np.linalg.norm(w.ravel(), DUAL[norm])
             if k != y and abs(f) / length < nearest:
-                nearest, r_i = abs(f) / length, abs(f) / length**2 * w if norm == "l2" else abs(f) / length * np.sign(w)
+                nearest, r_i = (
+                    abs(f) / length,
+                    abs(f) / length**2 * w if norm == "l2" else abs(f) / length * np.sign(w),
+                )
         x_i = np.clip(x_i + (1 + eta) * r_i, *bounds)
     return x_i[0], steps
 
 
 @both_norms
-@pytest.mark.parametrize(("eta", "bounds"), [(0.02, FAR), (0.3, FAR), (0.02, (0.0, 1.0)), (0.1, (0.25, 0.75))])
+@pytest.mark.parametrize(
+    ("eta", "bounds"), [(0.02, FAR), (0.3, FAR), (0.02, (0.0, 1.0)), (0.1, (0.25, 0.75))]
+)
 def test_attack_is_the_algorithm_step_by_step(norm, eta, bounds):
     rng, model = np.random.default_rng(1), network(18, rng=2)
     x = np.clip(1.5 * rng.random((20, 3, 3, 2)) - 0.25, *bounds)  # many at a bound
@@ -193,7 +216,9 @@ def test_steps_are_counted_and_limited(norm):
     assert in_one.any()
     assert not in_one.all()
     assert np.array_equal(first.success, in_one)
-    assert np.array_equal(first.x_adv[in_one], whole.x_adv[in_one])  # what is done is not perturbed on
+    assert np.array_equal(
+        first.x_adv[in_one], whole.x_adv[in_one]
+    )  # what is done is not perturbed on
 
 
 @both_norms
@@ -221,7 +246,9 @@ def test_what_is_already_wrong_is_returned_unchanged(xp):
 def test_y_is_what_the_model_predicts_unless_given(xp):
     x, model = xp.asarray(np.random.default_rng(0).random((8, 18))), network(18)
     y = to_numpy(model(x)).argmax(axis=1)
-    assert np.array_equal(to_numpy(deepfool(model, x).x_adv), to_numpy(deepfool(model, x, y=y).x_adv))
+    assert np.array_equal(
+        to_numpy(deepfool(model, x).x_adv), to_numpy(deepfool(model, x, y=y).x_adv)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- bounds, rounding
@@ -234,7 +261,9 @@ def test_result_lies_in_bounds(xp, norm, data):
     x = data.draw(hnp.arrays(np.float32, (4, 3, 3, 1), elements=st.integers(0, 4)))
     low, high = data.draw(st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.1, 0.9)]))
     x = np.clip(np.float32(low) + x / 4 * np.float32(high - low), np.float32(low), np.float32(high))
-    r = deepfool(network(9, rng=data.draw(st.integers(0, 9))), xp.asarray(x), norm=norm, bounds=(low, high))
+    r = deepfool(
+        network(9, rng=data.draw(st.integers(0, 9))), xp.asarray(x), norm=norm, bounds=(low, high)
+    )
     x_adv = to_numpy(r.x_adv)
     assert x_adv.dtype == np.float32
     assert ((x_adv >= np.float32(low)) & (x_adv <= np.float32(high))).all()
@@ -261,7 +290,11 @@ def test_an_image_on_the_boundary_crosses(xp):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_without_overshoot_rounding_decides_but_the_size_is_right(norm, dtype):
     rng = np.random.default_rng(0)
-    W, b, x = rng.standard_normal((30, 6)).astype(dtype), rng.standard_normal(6).astype(dtype), rng.random((50, 30)).astype(dtype)
+    W, b, x = (
+        rng.standard_normal((30, 6)).astype(dtype),
+        rng.standard_normal(6).astype(dtype),
+        rng.random((50, 30)).astype(dtype),
+    )
     r = deepfool(affine(W, b), x, overshoot=0, norm=norm, bounds=FAR)
     nearest = distances(W, b, x, (x @ W + b).argmax(axis=1), norm).min(axis=1)
     assert np.allclose(size(r.x_adv - x, norm), nearest, rtol=3e4 * np.finfo(dtype).eps)

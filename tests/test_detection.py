@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from minadv import gradcheck
 from minadv.attacks.pgd import pgd
 from minadv.backend import to_numpy
-from minadv.defenses.detection import FLOOR, Detector, Guarded, divergence, reconstruction_score, threshold_at
+from minadv.defenses.detection import (
+    FLOOR,
+    Detector,
+    Guarded,
+    divergence,
+    reconstruction_score,
+    threshold_at,
+)
 from minadv.defenses.vae import VAE
 from minadv.models import mlp
 from tests.strategies import float_arrays, images
@@ -37,7 +44,11 @@ def test_divergence_by_hand():
     assert expected == pytest.approx(0.130812, abs=1e-3)
 
 
-@given(images(dtype=np.float64).flatmap(lambda x: st.tuples(st.just(x), float_arrays(x.shape, np.float64, 0, 1))))
+@given(
+    images(dtype=np.float64).flatmap(
+        lambda x: st.tuples(st.just(x), float_arrays(x.shape, np.float64, 0, 1))
+    )
+)
 def test_divergence_agrees_with_scipy(both):
     entropy = pytest.importorskip("scipy.stats").entropy
     x, made = both
@@ -91,7 +102,9 @@ def test_threshold_left_one_out_is_exceeded_by_exactly_the_stated_share(scores, 
 def test_threshold_left_one_out_with_ties(scores, rate):
     n = len(scores) - 1
     if rate * (n + 1) < 1:
-        with pytest.raises(ValueError, match=rf"at least 1 / \(n \+ 1\) = {1 / (n + 1):.3g} with n = {n} scores"):
+        with pytest.raises(
+            ValueError, match=rf"at least 1 / \(n \+ 1\) = {1 / (n + 1):.3g} with n = {n} scores"
+        ):
             threshold_at(np.array(scores[:-1], float), rate)
     else:
         assert flagged(scores, rate) <= rate * (n + 1)
@@ -114,7 +127,9 @@ def test_threshold_keeps_its_rate_on_fresh_images():
     fresh = np.sort(rng.gamma(2, size=100_000))
     thresholds = [threshold_at(rng.gamma(2, size=99), 0.05) for _ in range(400)]
     rates = 1 - np.searchsorted(fresh, thresholds, side="right") / len(fresh)
-    assert rates.mean() == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 101 / 400))  # the share is Beta(5, 95)
+    assert rates.mean() == pytest.approx(
+        0.05, abs=4 * math.sqrt(0.05 * 0.95 / 101 / 400)
+    )  # the share is Beta(5, 95)
     assert rates.std() == pytest.approx(math.sqrt(0.05 * 0.95 / 101), rel=0.15)
 
 
@@ -128,7 +143,10 @@ def test_threshold_at_the_ends():
     assert threshold_at(np.arange(99.0), 0.29) == 70  # 29 / 100: no rounding on the way
     assert scores.tolist() == [3, 1, 2, 5]
     for rate in (0, 0.19):
-        with pytest.raises(ValueError, match=r"false_positive_rate must be at least 1 / \(n \+ 1\) = 0.2 with n = 4 scores"):
+        with pytest.raises(
+            ValueError,
+            match=r"false_positive_rate must be at least 1 / \(n \+ 1\) = 0.2 with n = 4 scores",
+        ):
             threshold_at(scores, rate)
 
 
@@ -140,7 +158,10 @@ def brightness(x):
 
 
 def test_detector_fires_above_its_threshold(xp):
-    x = xp.asarray(np.linspace(0, 1, 600, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1), np.float32))
+    x = xp.asarray(
+        np.linspace(0, 1, 600, dtype=np.float32)[:, None, None, None]
+        * np.ones((1, 2, 2, 1), np.float32)
+    )
     detector = Detector(brightness, 0.5)
     np.testing.assert_allclose(to_numpy(detector.scores(x)), np.linspace(0, 1, 600), rtol=1e-6)
     assert to_numpy(detector(x)).tolist() == [False] * 300 + [True] * 300
@@ -229,21 +250,65 @@ def test_an_attack_on_the_pair_fools_both(xp):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: divergence(x, x[:, :3]), ValueError, r"reconstruction must have the shape of x, \(3, 4, 4, 1\), got \(3, 3, 4, 1\)"),
-        (lambda x: threshold_at(np.ones(3), "0.1"), TypeError, "false_positive_rate must be a number"),
-        (lambda x: threshold_at(np.ones(3), -0.1), ValueError, "false_positive_rate must be >= 0, got -0.1"),
-        (lambda x: threshold_at(np.ones(3), 5), ValueError, "false_positive_rate must be <= 1, got 5"),
-        (lambda x: threshold_at(np.ones(3), math.nan), ValueError, "false_positive_rate must be finite"),
+        (
+            lambda x: divergence(x, x[:, :3]),
+            ValueError,
+            r"reconstruction must have the shape of x, \(3, 4, 4, 1\), got \(3, 3, 4, 1\)",
+        ),
+        (
+            lambda x: threshold_at(np.ones(3), "0.1"),
+            TypeError,
+            "false_positive_rate must be a number",
+        ),
+        (
+            lambda x: threshold_at(np.ones(3), -0.1),
+            ValueError,
+            "false_positive_rate must be >= 0, got -0.1",
+        ),
+        (
+            lambda x: threshold_at(np.ones(3), 5),
+            ValueError,
+            "false_positive_rate must be <= 1, got 5",
+        ),
+        (
+            lambda x: threshold_at(np.ones(3), math.nan),
+            ValueError,
+            "false_positive_rate must be finite",
+        ),
         (lambda x: threshold_at(np.ones(0), 0.5), ValueError, "with n = 0 scores"),
-        (lambda x: threshold_at(np.ones((3, 1)), 0.5), ValueError, r"scores must be finite numbers \(N,\), got shape \(3, 1\)"),
+        (
+            lambda x: threshold_at(np.ones((3, 1)), 0.5),
+            ValueError,
+            r"scores must be finite numbers \(N,\), got shape \(3, 1\)",
+        ),
         (lambda x: threshold_at(np.array([1, math.nan]), 0.5), ValueError, "some not finite"),
         (lambda x: Detector(brightness, math.inf), ValueError, "threshold must be finite"),
         (lambda x: Detector(brightness, None), TypeError, "threshold must be a number"),
-        (lambda x: Detector(lambda x: brightness(x) * math.nan, 1.0)(x), ValueError, "some not finite"),
-        (lambda x: Detector(lambda x: x, 1.0)(x), ValueError, r"scores must be finite numbers \(N,\), got shape \(3, 4, 4, 1\)"),
-        (lambda x: Detector(lambda x: x.reshape(-1), 1.0)(x), ValueError, r"score must return one number per image, \(3,\)"),
-        (lambda x: Guarded(mlp, Detector(brightness, 1.0), sharpness=0), ValueError, "sharpness must be > 0, got 0"),
-        (lambda x: Guarded(mlp, Detector(brightness, 1.0), sharpness="1"), TypeError, "sharpness must be a number"),
+        (
+            lambda x: Detector(lambda x: brightness(x) * math.nan, 1.0)(x),
+            ValueError,
+            "some not finite",
+        ),
+        (
+            lambda x: Detector(lambda x: x, 1.0)(x),
+            ValueError,
+            r"scores must be finite numbers \(N,\), got shape \(3, 4, 4, 1\)",
+        ),
+        (
+            lambda x: Detector(lambda x: x.reshape(-1), 1.0)(x),
+            ValueError,
+            r"score must return one number per image, \(3,\)",
+        ),
+        (
+            lambda x: Guarded(mlp, Detector(brightness, 1.0), sharpness=0),
+            ValueError,
+            "sharpness must be > 0, got 0",
+        ),
+        (
+            lambda x: Guarded(mlp, Detector(brightness, 1.0), sharpness="1"),
+            TypeError,
+            "sharpness must be a number",
+        ),
     ],
 )
 def test_bad_input(pair, call, error, message):

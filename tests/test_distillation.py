@@ -21,7 +21,9 @@ from minadv.training import Adam, fit
 
 QUIET = {"progress": False}
 temperatures = st.floats(0.05, 200)
-rows = st.integers(2, 5).flatmap(lambda k: st.lists(st.lists(st.floats(-30, 30), min_size=k, max_size=k), min_size=1, max_size=3))
+rows = st.integers(2, 5).flatmap(
+    lambda k: st.lists(st.lists(st.floats(-30, 30), min_size=k, max_size=k), min_size=1, max_size=3)
+)
 
 
 def answers(x):
@@ -71,14 +73,26 @@ def test_the_higher_the_temperature_the_more_even():
 
 @given(rows, temperatures, st.data())
 def test_the_loss_is_the_cross_entropy_of_the_tempered_softmax(z, temperature, data):
-    y = np.array(data.draw(st.lists(st.integers(0, len(z[0]) - 1), min_size=len(z), max_size=len(z))))
+    y = np.array(
+        data.draw(st.lists(st.integers(0, len(z[0]) - 1), min_size=len(z), max_size=len(z)))
+    )
     loss = tempered_cross_entropy(temperature)
     hard = loss(answers, np.array(z), y)
     powers = [math.fsum(math.exp((v - max(row)) / temperature) for v in row) for row in z]
-    expected = [math.log(total) + (max(row) - row[k]) / temperature for row, k, total in zip(z, y, powers, strict=True)]
+    expected = [
+        math.log(total) + (max(row) - row[k]) / temperature
+        for row, k, total in zip(z, y, powers, strict=True)
+    ]
     np.testing.assert_allclose(hard, expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(loss(answers, np.array(z), np.eye(len(z[0]))[y]), hard, rtol=1e-9, atol=1e-12)  # one-hot
-    np.testing.assert_allclose(loss(lambda x: temperature * x, np.array(z), y), cross_entropy(np.array(z), y), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        loss(answers, np.array(z), np.eye(len(z[0]))[y]), hard, rtol=1e-9, atol=1e-12
+    )  # one-hot
+    np.testing.assert_allclose(
+        loss(lambda x: temperature * x, np.array(z), y),
+        cross_entropy(np.array(z), y),
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1, 20])
@@ -88,7 +102,9 @@ def test_its_gradient_is_softmax_minus_labels_over_the_temperature(temperature):
     y, loss = np.array([0, 1, 2, 0]), tempered_cross_entropy(temperature)
     for labels, target in ((p, p), (y, np.eye(3)[y])):
         g = grad(lambda z, labels=labels: loss(answers, z, labels).sum(), z)
-        np.testing.assert_allclose(g, (softmax(z, temperature) - target) / temperature, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            g, (softmax(z, temperature) - target) / temperature, rtol=1e-9, atol=1e-12
+        )
         gradcheck(lambda z, labels=labels: loss(answers, z, labels), z)
 
 
@@ -102,7 +118,9 @@ def test_a_student_of_the_same_make_becomes_the_teacher():
     history = distill(teacher, student, x, temperature=3, epochs=300, optimizer=Adam(0.05), **QUIET)
     p, q = (soft_labels(model, x, temperature=3) for model in (teacher, student))
     np.testing.assert_allclose(q, p, atol=1e-3)
-    np.testing.assert_allclose(history.loss[-1], -(p * np.log(p)).sum(axis=1).mean(), rtol=1e-4)  # the entropy of the labels
+    np.testing.assert_allclose(
+        history.loss[-1], -(p * np.log(p)).sum(axis=1).mean(), rtol=1e-4
+    )  # the entropy of the labels
     assert all(np.array_equal(a, b) for a, b in zip(before, weights_of(teacher), strict=True))
 
 
@@ -144,7 +162,14 @@ def test_it_masks_the_gradient_of_the_softmax_and_not_that_of_the_margin():
     d, eps = digits(), 0.2
     teacher, student = (mlp((8, 8, 1), hidden=64, rng=seed) for seed in (0, 1))
     how = {"epochs": 12, **QUIET}
-    fit(teacher, d.x_train, d.y_train, loss=tempered_cross_entropy(100), optimizer=Adam(0.003), **how)
+    fit(
+        teacher,
+        d.x_train,
+        d.y_train,
+        loss=tempered_cross_entropy(100),
+        optimizer=Adam(0.003),
+        **how,
+    )
     distill(teacher, student, d.x_train, temperature=100, optimizer=Adam(0.003), **how)
     right = student(d.x_test).argmax(axis=1) == d.y_test
     x, y = d.x_test[right], d.y_test[right]
@@ -157,7 +182,12 @@ def test_it_masks_the_gradient_of_the_softmax_and_not_that_of_the_margin():
     revealed = grad(lambda x: margin(student(x), y).sum(), x)
     assert masked.mean() > 0.4
     assert revealed[masked].any(axis=(1, 2, 3)).all()
-    assert robust_accuracy(student, x[masked], y[masked], fgsm(student, x[masked], y=y[masked], eps=eps)) < 0.3
+    assert (
+        robust_accuracy(
+            student, x[masked], y[masked], fgsm(student, x[masked], y=y[masked], eps=eps)
+        )
+        < 0.3
+    )
     assert accuracy(student, x[masked], y[masked]) == 1
 
 

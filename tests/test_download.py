@@ -95,7 +95,9 @@ def run_fetch(name: str, mirror: str, *, progress=False) -> subprocess.Popen:
     call = f"fetch({name!r}, {SHA256!r}, folder='set', mirrors=[{mirror!r}], progress={progress})"
     command = [sys.executable, "-c", f"from minadv.download import fetch; {call}"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def files_in(folder: Path) -> list[str]:
@@ -133,8 +135,18 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(cache, damage):
 
 @pytest.mark.parametrize("manner", ["wrong", "missing", "cut", "dead"])
 def test_the_next_mirror_is_asked(cache, manner):
-    bad = {"file": b"not this"} if manner == "wrong" else {} if manner == "missing" else {"file": CONTENT}
-    with serve(bad, "cut" if manner == "cut" else "whole") as first, serve({"file": CONTENT}) as second, serve({"file": CONTENT}) as third:
+    bad = (
+        {"file": b"not this"}
+        if manner == "wrong"
+        else {}
+        if manner == "missing"
+        else {"file": CONTENT}
+    )
+    with (
+        serve(bad, "cut" if manner == "cut" else "whole") as first,
+        serve({"file": CONTENT}) as second,
+        serve({"file": CONTENT}) as third,
+    ):
         path = get(dead_mirror() if manner == "dead" else first.url, second.url, third.url)
         assert path.read_bytes() == CONTENT
         assert len(first.requests) == (manner != "dead")
@@ -144,13 +156,23 @@ def test_the_next_mirror_is_asked(cache, manner):
 
 def test_when_all_fail_every_mirror_is_named_with_its_reason(cache):
     dead = dead_mirror()
-    with serve({"file": b"not this"}) as wrong, serve({}) as missing, serve({"file": CONTENT}, "cut") as cut:
+    with (
+        serve({"file": b"not this"}) as wrong,
+        serve({}) as missing,
+        serve({"file": CONTENT}, "cut") as cut,
+    ):
         with pytest.raises(DataError) as caught:
             get(wrong.url, missing.url, cut.url, dead, "gopher://nowhere/")
         message = str(caught.value)
     lines = message.splitlines()
     assert lines[0].startswith("file: none of 5 mirrors")
-    reasons = [(wrong.url, "hash"), (missing.url, "404"), (cut.url, "IncompleteRead"), (dead, "refused"), ("gopher://nowhere/", "protocol")]
+    reasons = [
+        (wrong.url, "hash"),
+        (missing.url, "404"),
+        (cut.url, "IncompleteRead"),
+        (dead, "refused"),
+        ("gopher://nowhere/", "protocol"),
+    ]
     for line, (url, reason) in zip(lines[1:], reasons, strict=True):
         assert line.strip().startswith(f"{url}file: ")
         assert reason in line
@@ -168,7 +190,9 @@ def test_a_process_killed_half_way_leaves_nothing_that_is_taken_for_data(cache):
     with serve({"file": CONTENT}, "stall") as stalling:
         with run_fetch("file", stalling.url) as process:
             deadline = time.monotonic() + PATIENCE
-            while not any(path.stat().st_size > 1000 for path in cache.glob("*")):  # some of the file has been written
+            while not any(
+                path.stat().st_size > 1000 for path in cache.glob("*")
+            ):  # some of the file has been written
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.01)

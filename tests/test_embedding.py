@@ -7,13 +7,22 @@ from hypothesis import strategies as st
 
 from minadv import embedding
 from minadv.backend import array_module, to_numpy
-from minadv.embedding import conditional_probabilities, joint_probabilities, kl_divergence, kl_gradient, pca, tsne
+from minadv.embedding import (
+    conditional_probabilities,
+    joint_probabilities,
+    kl_divergence,
+    kl_gradient,
+    pca,
+    tsne,
+)
 
 
 def cloud(n=40, d=6, seed=0, dtype=np.float64):
     """Points without symmetries: every direction has a spread of its own."""
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, d)) * np.arange(1, d + 1) @ rng.normal(size=(d, d)) + rng.normal(size=d)).astype(dtype)
+    return (
+        rng.normal(size=(n, d)) * np.arange(1, d + 1) @ rng.normal(size=(d, d)) + rng.normal(size=d)
+    ).astype(dtype)
 
 
 def clusters(per_cluster=25, d=10, distance=20.0, seed=0):
@@ -34,7 +43,10 @@ def problem(n=15, components=2, seed=0, scale=1.0):
 
 
 def perplexities(conditional):
-    return [2 ** -sum(p * math.log2(p) for p in row if p > 0) for row in conditional.astype(float).tolist()]
+    return [
+        2 ** -sum(p * math.log2(p) for p in row if p > 0)
+        for row in conditional.astype(float).tolist()
+    ]
 
 
 def neighbor_purity(y, label):
@@ -52,7 +64,9 @@ def kl_by_loops(p, y):
     """KL(P || Q) pair by pair."""
     kernel = {(i, j): 1 / (1 + math.dist(y[i], y[j]) ** 2) for i, j in pairs(len(y))}
     z = sum(kernel.values())
-    return sum(p[i, j] * math.log(p[i, j] / (kernel[i, j] / z)) for i, j in pairs(len(y)) if p[i, j] > 0)
+    return sum(
+        p[i, j] * math.log(p[i, j] / (kernel[i, j] / z)) for i, j in pairs(len(y)) if p[i, j] > 0
+    )
 
 
 def gradient_by_loops(p, y, exaggeration=1.0):
@@ -61,7 +75,9 @@ def gradient_by_loops(p, y, exaggeration=1.0):
     z = sum(kernel.values())
     gradient = np.zeros_like(y)
     for i, j in pairs(len(y)):
-        gradient[i] += 4 * (exaggeration * p[i, j] - kernel[i, j] / z) * (y[i] - y[j]) * kernel[i, j]
+        gradient[i] += (
+            4 * (exaggeration * p[i, j] - kernel[i, j] / z) * (y[i] - y[j]) * kernel[i, j]
+        )
     return gradient
 
 
@@ -76,8 +92,12 @@ class TestPCA:
         np.testing.assert_allclose(ours.mean, theirs.mean_, rtol=1e-12)
         np.testing.assert_allclose(ours.components, signs * theirs.components_, atol=1e-9)
         np.testing.assert_allclose(ours.explained_variance, theirs.explained_variance_, rtol=1e-10)
-        np.testing.assert_allclose(ours.explained_variance_ratio, theirs.explained_variance_ratio_, rtol=1e-10)
-        np.testing.assert_allclose(ours.transform(x), theirs.transform(x) * signs.T, atol=1e-9 * np.abs(x).max())
+        np.testing.assert_allclose(
+            ours.explained_variance_ratio, theirs.explained_variance_ratio_, rtol=1e-10
+        )
+        np.testing.assert_allclose(
+            ours.transform(x), theirs.transform(x) * signs.T, atol=1e-9 * np.abs(x).max()
+        )
 
     @settings(max_examples=25, deadline=None)
     @given(st.integers(2, 12), st.integers(1, 12), st.integers(0, 1000), st.data())
@@ -90,11 +110,15 @@ class TestPCA:
         np.testing.assert_allclose(fitted.components @ fitted.components.T, np.eye(k), atol=1e-12)
         np.testing.assert_allclose(z.sum(axis=0), 0, atol=1e-10 * math.sqrt(scale))
         # uncorrelated, of the variance claimed, in falling order
-        np.testing.assert_allclose(z.T @ z / (n - 1), np.diag(fitted.explained_variance), atol=1e-12 * scale)
+        np.testing.assert_allclose(
+            z.T @ z / (n - 1), np.diag(fitted.explained_variance), atol=1e-12 * scale
+        )
         assert (np.diff(fitted.explained_variance) <= 1e-12 * scale).all()
         # Pythagoras: what the projection loses and what it keeps add up to all there is
         lost = ((x - fitted.inverse_transform(z)) ** 2).sum()
-        np.testing.assert_allclose(lost, scale * (1 - fitted.explained_variance_ratio.sum()), atol=1e-10 * scale)
+        np.testing.assert_allclose(
+            lost, scale * (1 - fitted.explained_variance_ratio.sum()), atol=1e-10 * scale
+        )
 
     def test_no_other_plane_keeps_more(self):
         x = cloud(60, 5)
@@ -107,7 +131,9 @@ class TestPCA:
     def test_all_components_reconstruct(self):
         x = cloud(9, 5)
         fitted = pca(x, 5)
-        np.testing.assert_allclose(fitted.inverse_transform(fitted.transform(x)), x, atol=1e-12 * np.abs(x).max())
+        np.testing.assert_allclose(
+            fitted.inverse_transform(fitted.transform(x)), x, atol=1e-12 * np.abs(x).max()
+        )
         np.testing.assert_allclose(fitted.explained_variance_ratio.sum(), 1)
 
     def test_new_points_on_the_fitted_axes(self):
@@ -132,7 +158,9 @@ class TestPCA:
         assert fitted.components.shape == (4, 3, 3, 2)
         z = fitted.transform(images)
         assert np.array_equal(z, flat.transform(images.reshape(12, 18)))
-        np.testing.assert_allclose(fitted.inverse_transform(z).reshape(12, 18), flat.inverse_transform(z), atol=1e-12)
+        np.testing.assert_allclose(
+            fitted.inverse_transform(z).reshape(12, 18), flat.inverse_transform(z), atol=1e-12
+        )
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_data_that_do_not_vary(self, dtype):
@@ -146,8 +174,20 @@ class TestPCA:
     def test_float32_far_from_the_origin(self):
         x = (1000 + np.random.default_rng(0).random((5000, 3)) * (1, 0.5, 0.25)).astype(np.float32)
         fitted, exact = pca(x), pca(x.astype(np.float64))
-        assert {a.dtype for a in (fitted.mean, fitted.components, fitted.explained_variance, fitted.transform(x))} == {x.dtype}
-        assert fitted.explained_variance_ratio.dtype == fitted.inverse_transform(fitted.transform(x)).dtype == np.float32
+        assert {
+            a.dtype
+            for a in (
+                fitted.mean,
+                fitted.components,
+                fitted.explained_variance,
+                fitted.transform(x),
+            )
+        } == {x.dtype}
+        assert (
+            fitted.explained_variance_ratio.dtype
+            == fitted.inverse_transform(fitted.transform(x)).dtype
+            == np.float32
+        )
         np.testing.assert_allclose(fitted.mean, exact.mean, rtol=1e-7)
         np.testing.assert_allclose(fitted.explained_variance, exact.explained_variance, rtol=1e-4)
         np.testing.assert_allclose(fitted.components, exact.components, atol=1e-3)
@@ -156,15 +196,28 @@ class TestPCA:
         x = cloud(30, 12).reshape(30, 2, 6)
         here, there = pca(x, 3), pca(xp.asarray(x), 3)
         z = there.transform(xp.asarray(x))
-        for ours, other in [(here.components, there.components), (here.transform(x), z), (here.mean, there.mean)]:
+        for ours, other in [
+            (here.components, there.components),
+            (here.transform(x), z),
+            (here.mean, there.mean),
+        ]:
             assert array_module(other) is xp
             np.testing.assert_allclose(to_numpy(other), ours, atol=1e-9)
-        np.testing.assert_allclose(to_numpy(there.inverse_transform(z)), here.inverse_transform(here.transform(x)), atol=1e-9)
+        np.testing.assert_allclose(
+            to_numpy(there.inverse_transform(z)),
+            here.inverse_transform(here.transform(x)),
+            atol=1e-9,
+        )
 
     @pytest.mark.parametrize(
         ("x", "components", "error", "says"),
         [
-            ([[1.0, 2.0], [3.0, 4.0]], 1, TypeError, "x must be a float32 or float64 array, got list"),
+            (
+                [[1.0, 2.0], [3.0, 4.0]],
+                1,
+                TypeError,
+                "x must be a float32 or float64 array, got list",
+            ),
             (np.ones((3, 2), int), 1, TypeError, "got int64"),
             (np.ones(3), 1, ValueError, r"at least two axes.*\(3,\)"),
             (np.ones((1, 3)), 1, ValueError, r"at least two examples.*\(1, 3\)"),
@@ -184,7 +237,9 @@ class TestPCA:
         fitted = pca(cloud(10, 4))
         with pytest.raises(ValueError, match=r"x must have features of shape \(4,\).*\(5,\)"):
             fitted.transform(cloud(10, 5))
-        with pytest.raises(ValueError, match=r"z must have one column per component, \(M, 2\), got shape \(10, 4\)"):
+        with pytest.raises(
+            ValueError, match=r"z must have one column per component, \(M, 2\), got shape \(10, 4\)"
+        ):
             fitted.inverse_transform(cloud(10, 4))
 
 
@@ -215,7 +270,9 @@ class TestProbabilities:
         for i in range(12):
             j = np.delete(np.arange(12), i)
             # log p_{j|i} is a line in the squared distance, of negative slope
-            (slope, _), residual, *_ = np.polyfit(distance[i, j], np.log(conditional[i, j]), 1, full=True)
+            (slope, _), residual, *_ = np.polyfit(
+                distance[i, j], np.log(conditional[i, j]), 1, full=True
+            )
             assert slope < 0
             assert residual < 1e-16 * len(j)
 
@@ -223,7 +280,9 @@ class TestProbabilities:
         # of three points on a line, the middle one picks its neighbors with probability p and 1 - p, whose entropy is known
         p = conditional_probabilities(np.array([[0.0], [1.0], [3.0]]), 1.7)[1]
         assert p[0] > p[2]
-        assert -p[0] * math.log2(p[0]) - p[2] * math.log2(p[2]) == pytest.approx(math.log2(1.7), abs=1e-4)
+        assert -p[0] * math.log2(p[0]) - p[2] * math.log2(p[2]) == pytest.approx(
+            math.log2(1.7), abs=1e-4
+        )
 
     @settings(max_examples=20, deadline=None)
     @given(st.integers(0, 1000), st.floats(-100, 100))
@@ -231,13 +290,17 @@ class TestProbabilities:
         x = cloud(20, 4, seed)
         conditional = conditional_probabilities(x, 5.0)
         for other in (x + shift, x @ rotation(4, seed), x * (-1, 1, 1, 1)):
-            np.testing.assert_allclose(conditional_probabilities(other, 5.0), conditional, atol=1e-8)
+            np.testing.assert_allclose(
+                conditional_probabilities(other, 5.0), conditional, atol=1e-8
+            )
 
     def test_shuffled(self):
         x = cloud()
         order = np.random.default_rng(0).permutation(len(x))
         conditional = conditional_probabilities(x, 7.0)
-        np.testing.assert_allclose(conditional_probabilities(x[order], 7.0), conditional[np.ix_(order, order)], atol=1e-12)
+        np.testing.assert_allclose(
+            conditional_probabilities(x[order], 7.0), conditional[np.ix_(order, order)], atol=1e-12
+        )
 
     def test_float32_of_tight_clusters_far_apart(self):
         x, label = clusters(distance=1e4)
@@ -272,7 +335,9 @@ class TestProbabilities:
         distance = ((x[:, None] - x) ** 2).sum(axis=2)
         p = joint_probabilities(conditional_probabilities(x, perplexity))
         condensed = theirs._joint_probabilities(distance, perplexity, 0)  # i < j
-        np.testing.assert_allclose(p[np.triu_indices(60, 1)], condensed, rtol=1e-2, atol=1e-9)  # theirs in float32
+        np.testing.assert_allclose(
+            p[np.triu_indices(60, 1)], condensed, rtol=1e-2, atol=1e-9
+        )  # theirs in float32
 
     def test_chunks_do_not_matter(self, monkeypatch):
         x = cloud()
@@ -285,14 +350,22 @@ class TestProbabilities:
         x[:5] = x[0]
         conditional = conditional_probabilities(xp.asarray(x), 4.0)
         assert array_module(conditional) is xp
-        np.testing.assert_allclose(to_numpy(conditional), conditional_probabilities(x, 4.0), atol=1e-10)
+        np.testing.assert_allclose(
+            to_numpy(conditional), conditional_probabilities(x, 4.0), atol=1e-10
+        )
         p = joint_probabilities(conditional)
-        np.testing.assert_allclose(to_numpy(p), joint_probabilities(conditional_probabilities(x, 4.0)), atol=1e-10)
+        np.testing.assert_allclose(
+            to_numpy(p), joint_probabilities(conditional_probabilities(x, 4.0)), atol=1e-10
+        )
 
     @pytest.mark.parametrize(
         ("perplexity", "error", "says"),
         [
-            (40, ValueError, "perplexity must be <= N - 1 = 39, the number of neighbors a point has, got 40"),
+            (
+                40,
+                ValueError,
+                "perplexity must be <= N - 1 = 39, the number of neighbors a point has, got 40",
+            ),
             (39.5, ValueError, "perplexity must be <= N - 1 = 39"),
             (0.5, ValueError, "perplexity must be >= 1, got 0.5"),
             (math.nan, ValueError, "perplexity must be >= 1, got nan"),
@@ -311,12 +384,23 @@ class TestProbabilities:
 
 class TestDivergence:
     @settings(max_examples=20, deadline=None)
-    @given(st.integers(6, 12), st.integers(1, 3), st.integers(0, 1000), st.sampled_from([1e-4, 1.0, 30.0]), st.sampled_from([1.0, 12.0]))
+    @given(
+        st.integers(6, 12),
+        st.integers(1, 3),
+        st.integers(0, 1000),
+        st.sampled_from([1e-4, 1.0, 30.0]),
+        st.sampled_from([1.0, 12.0]),
+    )
     def test_against_loops(self, n, components, seed, scale, exaggeration):
         p, y = problem(n, components, seed, scale)
         assert kl_divergence(p, y) == pytest.approx(kl_by_loops(p, y), rel=1e-10, abs=1e-13)
         expected = gradient_by_loops(p, y, exaggeration)
-        np.testing.assert_allclose(kl_gradient(p, y, exaggeration), expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            kl_gradient(p, y, exaggeration),
+            expected,
+            rtol=1e-9,
+            atol=1e-12 * np.abs(expected).max(),
+        )
 
     @settings(max_examples=15, deadline=None)
     @given(st.integers(0, 1000), st.sampled_from([0.3, 1.0, 10.0]))
@@ -350,8 +434,12 @@ class TestDivergence:
         p, y = problem()
         turn = rotation(2)
         assert kl_divergence(p, y @ turn + 3) == pytest.approx(kl_divergence(p, y), rel=1e-12)
-        np.testing.assert_allclose(kl_gradient(p, y @ turn + 3), kl_gradient(p, y) @ turn, atol=1e-13)
-        np.testing.assert_allclose(kl_gradient(p, y).sum(axis=0), 0, atol=1e-15)  # action and reaction
+        np.testing.assert_allclose(
+            kl_gradient(p, y @ turn + 3), kl_gradient(p, y) @ turn, atol=1e-13
+        )
+        np.testing.assert_allclose(
+            kl_gradient(p, y).sum(axis=0), 0, atol=1e-15
+        )  # action and reaction
 
     def test_two_points_far_apart_in_float32(self):
         # each other's only neighbor, at a distance that is lost when 1 is added to its kernel: P = Q still
@@ -386,12 +474,17 @@ class TestDivergence:
         there = xp.asarray(p), xp.asarray(y)
         assert isinstance(kl_divergence(*there), float)
         assert kl_divergence(*there) == pytest.approx(kl_divergence(p, y), rel=1e-12)
-        np.testing.assert_allclose(to_numpy(kl_gradient(*there, 12.0)), kl_gradient(p, y, 12.0), atol=1e-12)
+        np.testing.assert_allclose(
+            to_numpy(kl_gradient(*there, 12.0)), kl_gradient(p, y, 12.0), atol=1e-12
+        )
 
     def test_shapes_that_do_not_fit(self):
         p, y = problem()
         for function in (kl_divergence, kl_gradient):
-            with pytest.raises(ValueError, match=r"p must be \(N, N\) and y \(N, components\), got shapes \(15, 15\) and \(14, 2\)"):
+            with pytest.raises(
+                ValueError,
+                match=r"p must be \(N, N\) and y \(N, components\), got shapes \(15, 15\) and \(14, 2\)",
+            ):
                 function(p, y[1:])
 
 
@@ -399,14 +492,21 @@ class TestTSNE:
     def test_algorithm_1_step_by_step(self):
         x = cloud(20)
         y = np.random.default_rng(0).normal(size=(20, 2))
-        schedule = {"learning_rate": 30.0, "early_exaggeration": 4.0, "exaggeration_steps": 5, "momentum": (0.3, 0.9)}
+        schedule = {
+            "learning_rate": 30.0,
+            "early_exaggeration": 4.0,
+            "exaggeration_steps": 5,
+            "momentum": (0.3, 0.9),
+        }
         result = tsne(x, perplexity=5.0, steps=12, init=y, **schedule)
         p = joint_probabilities(conditional_probabilities(x, 5.0))
         before, gains = y, np.ones_like(y)
         for t in range(12):
             gradient = gradient_by_loops(p, y, 4.0 if t < 5 else 1.0)
             velocity = y - before
-            gains = np.maximum(np.where(np.sign(gradient) == -np.sign(velocity), gains + 0.2, gains * 0.8), 0.01)
+            gains = np.maximum(
+                np.where(np.sign(gradient) == -np.sign(velocity), gains + 0.2, gains * 0.8), 0.01
+            )
             before, y = y, y + (0.3 if t < 5 else 0.9) * velocity - 30.0 * gains * gradient
         np.testing.assert_allclose(result.embedding, y - y.mean(axis=0), atol=1e-9)
         assert result.kl == pytest.approx(kl_by_loops(p, y), rel=1e-9)
@@ -451,7 +551,10 @@ class TestTSNE:
     @pytest.mark.parametrize(("early_exaggeration", "rate"), [(12.0, 5.0), (4.0, 15.0)])
     def test_learning_rate(self, early_exaggeration, rate):
         settings = {"perplexity": 5.0, "steps": 3, "early_exaggeration": early_exaggeration}
-        automatic, given = tsne(cloud(60), **settings), tsne(cloud(60), **settings, learning_rate=rate)
+        automatic, given = (
+            tsne(cloud(60), **settings),
+            tsne(cloud(60), **settings, learning_rate=rate),
+        )
         assert np.array_equal(automatic.embedding, given.embedding)
 
     @pytest.mark.parametrize("init", ["pca", "random"])
@@ -461,18 +564,29 @@ class TestTSNE:
         assert neighbor_purity(y, label) == 1
         centers = np.stack([y[label == k].mean(axis=0) for k in range(3)])
         spread = max(np.linalg.norm(y[label == k] - centers[k], axis=1).max() for k in range(3))
-        assert min(np.linalg.norm(centers[a] - centers[b]) for a, b in [(0, 1), (0, 2), (1, 2)]) > 1.5 * spread
+        assert (
+            min(np.linalg.norm(centers[a] - centers[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
+            > 1.5 * spread
+        )
 
     def test_digits_against_scikit_learn(self):
-        manifold, datasets = pytest.importorskip("sklearn.manifold"), pytest.importorskip("sklearn.datasets")
+        manifold, datasets = (
+            pytest.importorskip("sklearn.manifold"),
+            pytest.importorskip("sklearn.datasets"),
+        )
         x, label = (a[:250] for a in datasets.load_digits(return_X_y=True))
         z = pca(x).transform(x)
         start = (z / z[:, 0].std() * 1e-4).astype(np.float32)
         ours = tsne(x, perplexity=20.0, steps=500, init=start)
-        theirs = manifold.TSNE(perplexity=20.0, max_iter=500, init=start, method="exact", n_iter_without_progress=500)
+        theirs = manifold.TSNE(
+            perplexity=20.0, max_iter=500, init=start, method="exact", n_iter_without_progress=500
+        )
         theirs.fit(x)
         assert ours.kl <= 1.03 * theirs.kl_divergence_
-        assert neighbor_purity(ours.embedding, label) >= neighbor_purity(theirs.embedding_, label) - 0.02
+        assert (
+            neighbor_purity(ours.embedding, label)
+            >= neighbor_purity(theirs.embedding_, label) - 0.02
+        )
 
     def test_shuffled(self):
         x = cloud()
@@ -482,7 +596,9 @@ class TestTSNE:
 
     def test_images(self):
         x = cloud(20, 8)
-        flat, images = (tsne(a, perplexity=5.0, steps=10).embedding for a in (x, x.reshape(20, 2, 2, 2)))
+        flat, images = (
+            tsne(a, perplexity=5.0, steps=10).embedding for a in (x, x.reshape(20, 2, 2, 2))
+        )
         np.testing.assert_allclose(images, flat, atol=1e-12)
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -528,7 +644,9 @@ class TestTSNE:
         for init in ("pca", "random"):
             here, there = (tsne(a, perplexity=5.0, steps=15, init=init) for a in (x, xp.asarray(x)))
             assert array_module(there.embedding) is array_module(there.perplexity) is xp
-            np.testing.assert_allclose(to_numpy(there.embedding), here.embedding, atol=1e-7 * np.abs(here.embedding).max())
+            np.testing.assert_allclose(
+                to_numpy(there.embedding), here.embedding, atol=1e-7 * np.abs(here.embedding).max()
+            )
             np.testing.assert_allclose(there.kl_history, here.kl_history, rtol=1e-8)
         start = xp.asarray(cloud(30, 2))
         copy = to_numpy(start).copy()
@@ -556,8 +674,16 @@ class TestTSNE:
             ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number, got 'fast'"),
             ({"momentum": (0.5,)}, ValueError, r"momentum must be two numbers.*\(0.5,\)"),
             ({"momentum": (0.5, 1.5)}, ValueError, r"momentum must be in \[0, 1\], got 1.5"),
-            ({"init": "spectral"}, ValueError, "init must be 'pca', 'random' or an array.*'spectral'"),
-            ({"init": np.ones((3, 2))}, ValueError, r"init must have the shape of the map, \(40, 2\), got \(3, 2\)"),
+            (
+                {"init": "spectral"},
+                ValueError,
+                "init must be 'pca', 'random' or an array.*'spectral'",
+            ),
+            (
+                {"init": np.ones((3, 2))},
+                ValueError,
+                r"init must have the shape of the map, \(40, 2\), got \(3, 2\)",
+            ),
             ({"init": 5}, TypeError, "init must be a float32 or float64 array, got int"),
         ],
     )

@@ -19,7 +19,9 @@ def answers(x):
 
 def attack_result(x, x_adv, success):
     success = np.asarray(success)
-    return AttackResult(x, x_adv, label=np.zeros(len(x), int), success=success, steps=np.ones(len(x), int))
+    return AttackResult(
+        x, x_adv, label=np.zeros(len(x), int), success=success, steps=np.ones(len(x), int)
+    )
 
 
 def few(draws):
@@ -47,11 +49,15 @@ class TestOneModel:
         z, y = batch
         predicted = [max(range(4), key=lambda k: (row[k], -k)) for row in z]
         assert ev.predict(answers, z).tolist() == predicted
-        assert ev.accuracy(answers, z, y) == float(Fraction(sum(a == b for a, b in zip(predicted, y, strict=True)), len(y)))
+        assert ev.accuracy(answers, z, y) == float(
+            Fraction(sum(a == b for a, b in zip(predicted, y, strict=True)), len(y))
+        )
         p = np.array([[np.exp(v) / sum(np.exp(w) for w in row) for v in row] for row in z])
         np.testing.assert_allclose(ev.probabilities(answers, z), p, rtol=1e-14)
         np.testing.assert_allclose(ev.confidence(answers, z), p.max(axis=1), rtol=1e-14)
-        np.testing.assert_allclose(ev.confidence(answers, z, y), [p[n][y[n]] for n in range(len(y))], rtol=1e-14)
+        np.testing.assert_allclose(
+            ev.confidence(answers, z, y), [p[n][y[n]] for n in range(len(y))], rtol=1e-14
+        )
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_huge_logits_neither_overflow_nor_change_dtype(self, dtype):
@@ -66,7 +72,11 @@ class TestOneModel:
         z = z * np.float32(1e-8)  # the softmax rounds both to 1/2, the logits still differ
         assert np.unique(ev.probabilities(answers, z)).size == 1
         assert ev.predict(answers, z).tolist() == [1]
-        assert ev.accuracy(answers, z, 1) == ev.accuracy_curve(answers, lambda eps: z, 1, [0]).accuracy[0] == 1
+        assert (
+            ev.accuracy(answers, z, 1)
+            == ev.accuracy_curve(answers, lambda eps: z, 1, [0]).accuracy[0]
+            == 1
+        )
 
     @pytest.mark.parametrize("count", [1, 511, 513, 5000])
     def test_a_batch_in_chunks_is_the_batch(self, count):
@@ -83,7 +93,11 @@ class TestOneModel:
     def test_nothing_given_is_changed(self):
         z, y = np.array([[0.0, 1], [2, 0]]), np.array([1, 1])
         z.flags.writeable = y.flags.writeable = False
-        ev.accuracy(answers, z, y), ev.confidence(answers, z, y), ev.robust_accuracy(answers, z, y, z)
+        (
+            ev.accuracy(answers, z, y),
+            ev.confidence(answers, z, y),
+            ev.robust_accuracy(answers, z, y, z),
+        )
 
     @pytest.mark.parametrize(
         ("model", "message"),
@@ -116,18 +130,27 @@ class TestOneModel:
             ev.confidence(answers, np.ones((2, 3)), y)
 
     def test_the_accuracy_of_nothing_is_undefined(self):
-        with pytest.raises(ValueError, match=r"x must hold at least one example, got shape \(0, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"x must hold at least one example, got shape \(0, 3\)"
+        ):
             ev.accuracy(answers, np.ones((0, 3)), np.ones(0, int))
 
 
 class TestRobustAccuracy:
-    x, y = np.array([[2.0, 0], [2, 0], [0, 2], [0, 2]]), np.array([0, 0, 0, 1])  # right, right, wrong, right
+    x, y = (
+        np.array([[2.0, 0], [2, 0], [0, 2], [0, 2]]),
+        np.array([0, 0, 0, 1]),
+    )  # right, right, wrong, right
     hits_0, hits_3 = x.copy(), x.copy()
     hits_0[0] = hits_3[3] = [1, 1.5]
     hits_3[3] = [1.5, 1]
 
     def test_without_an_attack_it_is_the_accuracy(self):
-        assert ev.robust_accuracy(answers, self.x, self.y) == ev.accuracy(answers, self.x, self.y) == 0.75
+        assert (
+            ev.robust_accuracy(answers, self.x, self.y)
+            == ev.accuracy(answers, self.x, self.y)
+            == 0.75
+        )
 
     def test_an_attack_that_repairs_an_example_earns_nothing(self):
         repaired = self.x.copy()
@@ -145,14 +168,18 @@ class TestRobustAccuracy:
     def test_it_is_one_minus_mean_success_of_an_untargeted_search(self, batch, seed):
         x, y = batch
         wrong = ev.predict(answers, x) != y
-        x_adv = np.where(wrong[:, None], x, x + np.random.default_rng(seed).normal(size=x.shape) * 2)
+        x_adv = np.where(
+            wrong[:, None], x, x + np.random.default_rng(seed).normal(size=x.shape) * 2
+        )
         result = attack_result(x, x_adv, success=ev.predict(answers, x_adv) != y)
         robust = ev.robust_accuracy(answers, x, y, result)
         assert robust == pytest.approx(1 - result.success.mean())
         assert robust <= ev.accuracy(answers, x, y)
 
     def test_other_images_are_refused(self):
-        with pytest.raises(ValueError, match=r"attacked must have the shape of x, \(4, 2\), got \(3, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"attacked must have the shape of x, \(4, 2\), got \(3, 2\)"
+        ):
             ev.robust_accuracy(answers, self.x, self.y, self.x[:3])
 
 
@@ -166,11 +193,17 @@ class TestCurves:
         return np.concatenate([np.zeros_like(x), 8 * x], axis=1)
 
     def test_closed_form(self):
-        curve = ev.accuracy_curve(self.model, lambda eps: self.x - eps, self.y, [0, 0.1, 0.2, 0.3, 0.4])
+        curve = ev.accuracy_curve(
+            self.model, lambda eps: self.x - eps, self.y, [0, 0.1, 0.2, 0.3, 0.4]
+        )
         assert curve.accuracy.tolist() == [0.8, 0.6, 0.4, 0.2, 0]
-        true = 1 / (1 + np.exp(-8 * (self.x - curve.epsilons)))  # (N, E): the logistic function of the log-odds
+        true = 1 / (
+            1 + np.exp(-8 * (self.x - curve.epsilons))
+        )  # (N, E): the logistic function of the log-odds
         np.testing.assert_allclose(curve.true_confidence, true.mean(axis=0), rtol=1e-13)
-        np.testing.assert_allclose(curve.confidence, np.maximum(true, 1 - true).mean(axis=0), rtol=1e-13)
+        np.testing.assert_allclose(
+            curve.confidence, np.maximum(true, 1 - true).mean(axis=0), rtol=1e-13
+        )
 
     def test_a_result_and_its_images_are_the_same(self):
         def attack(eps):
@@ -183,7 +216,9 @@ class TestCurves:
 
     def test_the_attack_gets_python_numbers_in_order(self):
         seen = []
-        ev.accuracy_curve(self.model, lambda eps: seen.append(eps) or self.x, self.y, np.linspace(0, 1, 3))
+        ev.accuracy_curve(
+            self.model, lambda eps: seen.append(eps) or self.x, self.y, np.linspace(0, 1, 3)
+        )
         assert seen == [0, 0.5, 1]
         assert {type(eps) for eps in seen} == {float}
 
@@ -195,7 +230,9 @@ class TestCurves:
 
     @pytest.mark.parametrize("epsilons", [[], [-0.1], [np.nan], [np.inf], [[0.1]]])
     def test_bad_epsilons(self, epsilons):
-        with pytest.raises(ValueError, match="epsilons must be one or more finite numbers >= 0, got"):
+        with pytest.raises(
+            ValueError, match="epsilons must be one or more finite numbers >= 0, got"
+        ):
             ev.accuracy_curve(self.model, lambda eps: self.x, self.y, epsilons)
 
     def test_transfer_matrix_has_sources_in_rows_and_judges_in_columns(self):
@@ -226,11 +263,16 @@ class TestPerturbationSummary:
         assert summary.l2 == ev.Sizes(1.5, {0: 0, 0.25: 0.75, 1: 5})  # 0 1 2 5
         assert summary.l0 == ev.Sizes(1, {0: 0, 0.25: 0.75, 1: 2})  # 0 1 1 2
 
-    @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=9), st.integers(0, 4))
+    @given(
+        st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=9),
+        st.integers(0, 4),
+    )
     @few(50)
     def test_quantiles_against_fractions(self, examples, quarters):
         sizes, success = np.array(examples).T
-        result = attack_result(np.zeros((len(sizes), 1)), sizes[:, None].astype(float), success.astype(bool))
+        result = attack_result(
+            np.zeros((len(sizes), 1)), sizes[:, None].astype(float), success.astype(bool)
+        )
         successful = sorted(int(size) for size, hit in examples if hit)
         if not successful:
             with pytest.raises(ValueError, match=f"got 0 of {len(examples)}"):
@@ -239,11 +281,15 @@ class TestPerturbationSummary:
         place = Fraction(quarters, 4) * (len(successful) - 1)
         low, high = successful[int(place)], successful[min(int(place) + 1, len(successful) - 1)]
         expected = low + (place - int(place)) * (high - low)
-        assert ev.perturbation_summary(result, [quarters / 4]).l2.quantiles == {quarters / 4: float(expected)}
+        assert ev.perturbation_summary(result, [quarters / 4]).l2.quantiles == {
+            quarters / 4: float(expected)
+        }
 
     def test_a_share_in_percent_is_refused(self):
         with pytest.raises(ValueError, match=r"quantiles must lie in \[0, 1\], got \[50.0\]"):
-            ev.perturbation_summary(attack_result(np.zeros((1, 1)), np.ones((1, 1)), [True]), quantiles=[50])
+            ev.perturbation_summary(
+                attack_result(np.zeros((1, 1)), np.ones((1, 1)), [True]), quantiles=[50]
+            )
 
 
 class TestOutcomes:
@@ -252,18 +298,25 @@ class TestOutcomes:
     def test_against_counting(self, pairs):
         truth, prediction = np.array(pairs, bool).reshape(-1, 2).T
         got = ev.outcomes(truth, prediction.astype(int))
-        expected = [pairs.count(pair) for pair in [(True, True), (False, True), (True, False), (False, False)]]
+        expected = [
+            pairs.count(pair)
+            for pair in [(True, True), (False, True), (True, False), (False, False)]
+        ]
         assert list(dataclasses.astuple(got)) == expected
 
     def test_rates(self):
-        found = ev.Outcomes(true_positives=6, false_positives=2, false_negatives=3, true_negatives=14)
+        found = ev.Outcomes(
+            true_positives=6, false_positives=2, false_negatives=3, true_negatives=14
+        )
         assert found.accuracy == 20 / 25
         assert found.precision == 6 / 8
         assert found.recall == 6 / 9
         assert found.false_positive_rate == 2 / 16
         assert found.false_negative_rate == 3 / 9
 
-    @pytest.mark.parametrize("rate", ["accuracy", "precision", "recall", "false_positive_rate", "false_negative_rate"])
+    @pytest.mark.parametrize(
+        "rate", ["accuracy", "precision", "recall", "false_positive_rate", "false_negative_rate"]
+    )
     def test_no_rate_of_nothing(self, rate):
         with pytest.raises(ValueError, match=rf"{rate} is undefined \(0/0\)"):
             getattr(ev.outcomes([], []), rate)
@@ -299,8 +352,13 @@ class TestScores:
     def test_roc_curve_at_every_threshold(self, negatives, positives):
         roc = ev.roc_curve(negatives, positives)
         assert roc.thresholds.tolist() == [np.inf, *sorted({*negatives, *positives}, reverse=True)]
-        for rate, values in [(roc.false_positive_rate, negatives), (roc.true_positive_rate, positives)]:
-            assert rate.tolist() == [sum(value >= t for value in values) / len(values) for t in roc.thresholds]
+        for rate, values in [
+            (roc.false_positive_rate, negatives),
+            (roc.true_positive_rate, positives),
+        ]:
+            assert rate.tolist() == [
+                sum(value >= t for value in values) / len(values) for t in roc.thresholds
+            ]
             assert (rate[0], rate[-1]) == (0, 1)
         area = np.trapezoid(roc.true_positive_rate, roc.false_positive_rate)
         assert area == pytest.approx(ev.auc(negatives, positives))
@@ -310,10 +368,14 @@ class TestScores:
         rng = np.random.default_rng(0)
         negatives, positives = rng.normal(size=80).round(1), rng.normal(1, 1, size=60).round(1)
         truth, values = np.repeat([0, 1], [80, 60]), np.append(negatives, positives)
-        assert ev.auc(negatives, positives) == pytest.approx(metrics.roc_auc_score(truth, values), rel=1e-14)
+        assert ev.auc(negatives, positives) == pytest.approx(
+            metrics.roc_auc_score(truth, values), rel=1e-14
+        )
         fpr, tpr, thresholds = metrics.roc_curve(truth, values, drop_intermediate=False)
         got = ev.roc_curve(negatives, positives)
-        np.testing.assert_allclose([got.false_positive_rate, got.true_positive_rate], [fpr, tpr], rtol=1e-14)
+        np.testing.assert_allclose(
+            [got.false_positive_rate, got.true_positive_rate], [fpr, tpr], rtol=1e-14
+        )
         assert got.thresholds.tolist() == thresholds.tolist()
 
     @pytest.mark.parametrize("function", [ev.auc, ev.roc_curve])
@@ -358,6 +420,11 @@ class TestOnEveryBackend:
         matrix = ev.transfer_matrix([answers, lambda x: -x], lambda model: model(z), y)
         assert matrix.tolist() == [[0.5, 0], [0, 0.5]]
         summary = ev.perturbation_summary(flipped)
-        assert (summary.examples, summary.successes, summary.linf.median, summary.l0.median) == (4, 2, 1.5, 2)
+        assert (summary.examples, summary.successes, summary.linf.median, summary.l0.median) == (
+            4,
+            2,
+            1.5,
+            2,
+        )
         assert ev.auc(z[:, 0], z[:, 1]) == 7 / 16
         assert dataclasses.astuple(ev.outcomes(z[:, 0] > 0.7, y == 0)) == (2, 0, 0, 2)

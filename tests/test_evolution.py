@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minadv.attacks.evolution import Evolution, differential_evolution, distinct_partners, latin_hypercube
+from minadv.attacks.evolution import (
+    Evolution,
+    differential_evolution,
+    distinct_partners,
+    latin_hypercube,
+)
 from minadv.backend import array_module, to_numpy
 
 
@@ -22,7 +27,12 @@ def rastrigin(X):
 
 
 def ackley(X):
-    return 20 + np.e - 20 * np.exp(-0.2 * np.sqrt((X**2).mean(axis=-1))) - np.exp(np.cos(2 * np.pi * X).mean(axis=-1))
+    return (
+        20
+        + np.e
+        - 20 * np.exp(-0.2 * np.sqrt((X**2).mean(axis=-1)))
+        - np.exp(np.cos(2 * np.pi * X).mean(axis=-1))
+    )
 
 
 def corner(X):
@@ -57,14 +67,19 @@ class TestMinima:
         ids=lambda value: getattr(value, "__name__", None),
     )
     def test_known_minimum_is_found(self, objective, box, minimum, strategy):
-        found = differential_evolution(objective, [box] * 3, population=60, generations=250, strategy=strategy)
+        found = differential_evolution(
+            objective, [box] * 3, population=60, generations=250, strategy=strategy
+        )
         np.testing.assert_allclose(found.x, minimum, atol=1e-4)
         assert found.value == objective(found.x)
 
     def test_minimum_in_a_corner_is_reached_exactly(self):
         lower_corner = np.array([0.1, -1 / 3, 2.7])
         for sign, reached in ((1, lower_corner), (-1, lower_corner + 0.7)):
-            found = differential_evolution(lambda X, sign=sign: sign * X.sum(axis=1), np.stack([lower_corner, lower_corner + 0.7], axis=1))
+            found = differential_evolution(
+                lambda X, sign=sign: sign * X.sum(axis=1),
+                np.stack([lower_corner, lower_corner + 0.7], axis=1),
+            )
             assert found.x.tolist() == reached.tolist()
 
     @pytest.mark.parametrize("strategy", ["rand1", "best1"])
@@ -74,7 +89,14 @@ class TestMinima:
 
         def ours(objective, box, seed):
             result = differential_evolution(
-                objective, [box] * D, population=P, generations=generations, mutation=0.5, recombination=0.9, strategy=strategy, rng=seed
+                objective,
+                [box] * D,
+                population=P,
+                generations=generations,
+                mutation=0.5,
+                recombination=0.9,
+                strategy=strategy,
+                rng=seed,
             )
             assert result.evaluations == P * generations
             return result.value
@@ -82,9 +104,20 @@ class TestMinima:
         def scipys(objective, box, seed):
             asked = Recorder(objective)
             result = scipy_optimize.differential_evolution(
-                lambda x: asked(x.T), [box] * D, popsize=P // D, maxiter=generations - 1, mutation=0.5, recombination=0.9, seed=seed,
-                strategy=f"{strategy}bin", vectorized=True, updating="deferred", polish=False, tol=0, atol=0,
-            )  # fmt: skip
+                lambda x: asked(x.T),
+                [box] * D,
+                popsize=P // D,
+                maxiter=generations - 1,
+                mutation=0.5,
+                recombination=0.9,
+                seed=seed,
+                strategy=f"{strategy}bin",
+                vectorized=True,
+                updating="deferred",
+                polish=False,
+                tol=0,
+                atol=0,
+            )
             assert sum(map(len, asked.asked)) == P * generations
             return result.fun
 
@@ -102,7 +135,13 @@ class TestOneGeneration:
     """The equations, checked against every choice of partners that they allow."""
 
     def generation(self, strategy, mutation=0.7, recombination=0.5, seed=0, P=6, D=4):
-        settings = {"population": P, "mutation": mutation, "recombination": recombination, "strategy": strategy, "rng": seed}
+        settings = {
+            "population": P,
+            "mutation": mutation,
+            "recombination": recombination,
+            "strategy": strategy,
+            "rng": seed,
+        }
         evolution = Evolution(np.full(D, -1.0), np.ones(D), **settings)
         X = evolution.ask()
         evolution.tell(X, rosenbrock(X))
@@ -136,7 +175,9 @@ class TestOneGeneration:
     def test_dither_draws_one_factor_per_generation_from_its_range(self):
         factors = set()
         for seed in range(10):
-            X, U = self.generation("rand1", mutation=(0.2, 0.4), recombination=1.0, seed=seed, P=5, D=4)
+            X, U = self.generation(
+                "rand1", mutation=(0.2, 0.4), recombination=1.0, seed=seed, P=5, D=4
+            )
             per_candidate = []
             for c in range(5):
                 fits = set()
@@ -144,7 +185,9 @@ class TestOneGeneration:
                     inside = np.abs(U[c]) < 1  # not clipped
                     ratio = (U[c] - X[p1])[inside] / (X[p2] - X[p3])[inside]
                     if inside.sum() > 1 and np.ptp(ratio) < 1e-9:
-                        fits.add(round(abs(float(ratio[0])), 9))  # exchanging p2 and p3 turns its sign
+                        fits.add(
+                            round(abs(float(ratio[0])), 9)
+                        )  # exchanging p2 and p3 turns its sign
                 per_candidate.append(fits)
             (factor,) = set.intersection(*[fits for fits in per_candidate if fits])
             assert 0.2 <= factor <= 0.4
@@ -152,12 +195,19 @@ class TestOneGeneration:
         assert len(factors) == 10
 
     def test_a_trial_that_is_no_worse_replaces_its_candidate(self):
-        evolution = Evolution(np.zeros(2), np.ones(2), population=4, mutation=0.5, recombination=0.9)
+        evolution = Evolution(
+            np.zeros(2), np.ones(2), population=4, mutation=0.5, recombination=0.9
+        )
         X = evolution.ask()
         evolution.tell(X, np.array([1.0, 1.0, 1.0, np.inf]))
         U = evolution.ask()
         evolution.tell(U, np.array([0.5, 1.0, 1.5, np.inf]))
-        assert evolution.candidates.tolist() == [U[0].tolist(), U[1].tolist(), X[2].tolist(), U[3].tolist()]
+        assert evolution.candidates.tolist() == [
+            U[0].tolist(),
+            U[1].tolist(),
+            X[2].tolist(),
+            U[3].tolist(),
+        ]
         assert evolution.values.tolist() == [0.5, 1.0, 1.0, np.inf]
         best, value = evolution.best()
         assert best.tolist() == U[0].tolist()
@@ -176,7 +226,9 @@ class TestDraws:
 
     def test_all_choices_of_partners_are_equally_likely(self):
         rng, P, draws = np.random.default_rng(0), 5, 4000
-        columns = np.concatenate([distinct_partners(rng, P, 3) for _ in range(draws)], axis=1).T.reshape(draws, P, 3)
+        columns = np.concatenate(
+            [distinct_partners(rng, P, 3) for _ in range(draws)], axis=1
+        ).T.reshape(draws, P, 3)
         for c in range(P):
             choices, counts = np.unique(columns[:, c], axis=0, return_counts=True)
             assert len(choices) == 24
@@ -197,13 +249,22 @@ class TestDraws:
 class TestSearch:
     @given(
         st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)), min_size=1, max_size=4),
-        st.floats(0, 2), st.floats(0, 1), st.sampled_from(["rand1", "best1"]), st.integers(0, 2**32),
-    )  # fmt: skip
+        st.floats(0, 2),
+        st.floats(0, 1),
+        st.sampled_from(["rand1", "best1"]),
+        st.integers(0, 2**32),
+    )
     @settings(max_examples=60, deadline=None)
     def test_whatever_the_settings(self, box, mutation, recombination, strategy, seed):
         bounds = np.array([[low, low + width] for low, width in box])
         objective = Recorder(lambda X: np.abs(X - bounds[:, 1] / 3).sum(axis=1))
-        arguments = {"population": 7, "generations": 12, "mutation": mutation, "recombination": recombination, "strategy": strategy}
+        arguments = {
+            "population": 7,
+            "generations": 12,
+            "mutation": mutation,
+            "recombination": recombination,
+            "strategy": strategy,
+        }
         found = differential_evolution(objective, bounds, **arguments, rng=seed)
         asked = np.array(objective.asked)
         assert asked.shape == (12, 7, len(box))  # a population per call
@@ -216,7 +277,9 @@ class TestSearch:
 
     def test_same_seed_same_result(self):
         def run(rng):
-            return differential_evolution(rastrigin, [(-5, 5)] * 3, population=20, generations=20, rng=rng)
+            return differential_evolution(
+                rastrigin, [(-5, 5)] * 3, population=20, generations=20, rng=rng
+            )
 
         assert run(3).x.tolist() == run(3).x.tolist() == run(np.random.default_rng(3)).x.tolist()
         assert run(3).history.tolist() == run(3).history.tolist()
@@ -251,7 +314,9 @@ class TestSearch:
 
     def test_forbidden_candidates_are_left(self):
         """Least x + y outside a forbidden disk around the origin's corner: on the circle's end, at (0.5, 0) or (0, 0.5)."""
-        found = differential_evolution(lambda X: np.where((X**2).sum(axis=1) < 0.25, np.inf, X.sum(axis=1)), [(0, 1)] * 2)
+        found = differential_evolution(
+            lambda X: np.where((X**2).sum(axis=1) < 0.25, np.inf, X.sum(axis=1)), [(0, 1)] * 2
+        )
         np.testing.assert_allclose(np.sort(found.x), [0, 0.5], atol=1e-3)
 
     def test_a_coordinate_without_room_stays(self):
@@ -264,7 +329,10 @@ class TestSearch:
             X *= X
             return X.sum(axis=1)
 
-        assert differential_evolution(in_place, [(-5, 3)] * 3).x.tolist() == differential_evolution(sphere, [(-5, 3)] * 3).x.tolist()
+        assert (
+            differential_evolution(in_place, [(-5, 3)] * 3).x.tolist()
+            == differential_evolution(sphere, [(-5, 3)] * 3).x.tolist()
+        )
 
     def test_bounds_are_left_as_they_were_and_integers_do(self):
         bounds = np.array([[-5, 3], [-5, 3]])
@@ -280,7 +348,13 @@ class TestManyProblems:
     @pytest.mark.parametrize("strategy", ["rand1", "best1"])
     def test_batch_equals_single_runs_also_when_some_leave(self, strategy):
         goals, low, high = np.array([-0.5, 0.1, 0.8]), np.full(2, -1.0), np.ones(2)
-        settings = {"population": 8, "mutation": (0.4, 0.9), "recombination": 0.8, "strategy": strategy, "rng": 5}
+        settings = {
+            "population": 8,
+            "mutation": (0.4, 0.9),
+            "recombination": 0.8,
+            "strategy": strategy,
+            "rng": 5,
+        }
         batch = Evolution(low, high, problems=(3,), **settings)
         kept = np.arange(3)
         for generation in range(1, 16):
@@ -289,7 +363,10 @@ class TestManyProblems:
             x, value = batch.best()
             for i, b in enumerate(kept):
                 alone = differential_evolution(
-                    lambda X, b=b: ((X - goals[b]) ** 2).sum(axis=-1), np.stack([low, high], axis=1), generations=generation, **settings
+                    lambda X, b=b: ((X - goals[b]) ** 2).sum(axis=-1),
+                    np.stack([low, high], axis=1),
+                    generations=generation,
+                    **settings,
                 )
                 assert x[i].tolist() == alone.x.tolist()
                 assert value[i] == alone.value
@@ -309,11 +386,18 @@ class TestManyProblems:
 
     def test_every_module_finds_the_same(self, xp):
         def rosenbrock_of(X):
-            return ((X[:, 1:] - X[:, :-1] ** 2) ** 2).sum(axis=1) + ((1 - X[:, :-1]) ** 2).sum(axis=1)
+            return ((X[:, 1:] - X[:, :-1] ** 2) ** 2).sum(axis=1) + ((1 - X[:, :-1]) ** 2).sum(
+                axis=1
+            )
 
         bounds = np.array([[-2.0, 2.0], [-1.0, 3.0], [-2.0, 0.5]])
         for strategy in ("rand1", "best1"):
-            search = {"generations": 30, "strategy": strategy, "recombination": 0.7, "stop": lambda x, value: value < 0.3}
+            search = {
+                "generations": 30,
+                "strategy": strategy,
+                "recombination": 0.7,
+                "stop": lambda x, value: value < 0.3,
+            }
             expected = differential_evolution(rosenbrock_of, bounds, **search)
             found = differential_evolution(rosenbrock_of, xp.asarray(bounds), **search)
             assert array_module(found.x) is xp
@@ -369,4 +453,6 @@ BOX = [(-1.0, 1.0)] * 2
 )
 def test_wrong_arguments_are_named(error, named, arguments):
     with pytest.raises(error, match=named):
-        differential_evolution(**{"objective": sphere, "bounds": BOX, "generations": 2, **arguments})
+        differential_evolution(
+            **{"objective": sphere, "bounds": BOX, "generations": 2, **arguments}
+        )

@@ -107,7 +107,9 @@ def test_a_batch_is_its_examples_one_by_one_up_to_rounding():
     x = np.random.default_rng(0).random((40, 10, 10, 1), dtype=np.float32)
     whole = fgsm(model, x, y=3, eps=0.1)
     alone = np.concatenate([fgsm(model, x[i : i + 1], y=3, eps=0.1).x_adv for i in range(40)])
-    assert (whole.x_adv == alone).mean() > 0.999  # where a gradient nearly cancels, its sign may depend on the order of additions
+    assert (
+        (whole.x_adv == alone).mean() > 0.999
+    )  # where a gradient nearly cancels, its sign may depend on the order of additions
 
 
 @pytest.mark.parametrize("kind", ["y", "target"])

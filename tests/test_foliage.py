@@ -31,7 +31,10 @@ class TestOutline:
         """For leaves without a notch that lie inside the image: the area is twice the integral of w(s) ds, bent or not."""
         species = np.flatnonzero([kind.notch == 0 for kind in SPECIES]).repeat(30)
         dice, leaf = laid_out(species, 128)
-        inside = leaf.cover[:, [0, -1], :].sum(axis=(1, 2)) + leaf.cover[:, :, [0, -1]].sum(axis=(1, 2)) == 0
+        inside = (
+            leaf.cover[:, [0, -1], :].sum(axis=(1, 2)) + leaf.cover[:, :, [0, -1]].sum(axis=(1, 2))
+            == 0
+        )
         assert inside.sum() > 30
         s = np.linspace(-1, 1, 2001, dtype=np.float32)
         integral = 2 * np.trapezoid(leaf.half_width(s[np.newaxis, np.newaxis]), s)[:, 0]
@@ -42,7 +45,10 @@ class TestOutline:
         """Coverage at 32 pixels is what averaging a sharper drawing of the same leaves gives; taking it or leaving it is not."""
         (_, coarse), (_, fine) = laid_out(each_species(8), 32), laid_out(each_species(8), 256)
         exact = block_means((fine.cover > 0.5).astype(np.float32), 32)
-        smooth, hard = np.abs(coarse.cover - exact).mean(), np.abs((coarse.cover > 0.5) - exact).mean()
+        smooth, hard = (
+            np.abs(coarse.cover - exact).mean(),
+            np.abs((coarse.cover > 0.5) - exact).mean(),
+        )
         assert smooth < 0.5 * hard
         assert smooth < 0.01
 
@@ -55,12 +61,20 @@ class TestOutline:
             assert np.isfinite(field).all()
             assert field.min() >= 0
             assert field.max() <= 1
-        assert (leaf.cover.reshape(len(leaf.cover), -1).max(axis=1) == 1).all()  # each leaf is in the picture
+        assert (
+            leaf.cover.reshape(len(leaf.cover), -1).max(axis=1) == 1
+        ).all()  # each leaf is in the picture
 
     def test_kinds_differ_in_form(self):
         """The mean share of the image that is covered orders the species as their widths do."""
         _, leaf = laid_out(each_species(100), 16)
-        area = dict(zip(NAMES, leaf.cover.mean(axis=(1, 2)).reshape(len(SPECIES), -1).mean(axis=1), strict=True))
+        area = dict(
+            zip(
+                NAMES,
+                leaf.cover.mean(axis=(1, 2)).reshape(len(SPECIES), -1).mean(axis=1),
+                strict=True,
+            )
+        )
         assert area["willow"] < area["laurel"] < area["beech"] < area["linden"]
 
 
@@ -96,7 +110,10 @@ class TestIllness:
     def test_only_the_leaf_changes(self):
         species = each_species(16) % len(TREES)
         _, leaf = laid_out(species, 32)
-        healthy, ill = (draw(species, np.full(len(species), severity), size=32, rng=np.random.default_rng(0)) for severity in (0, 1))
+        healthy, ill = (
+            draw(species, np.full(len(species), severity), size=32, rng=np.random.default_rng(0))
+            for severity in (0, 1)
+        )
         changed = (healthy != ill).any(axis=-1)
         assert not changed[leaf.cover == 0].any()
         assert (changed.sum(axis=(1, 2)) >= 3).all()  # and every leaf shows something
@@ -104,7 +121,10 @@ class TestIllness:
     @pytest.mark.parametrize("most", [1.0, 0.2])
     def test_the_worse_the_more(self, most):
         species, steps = np.arange(200) % len(TREES), np.linspace(0, most, 5)
-        pictures = [draw(species, np.full(200, severity), size=16, rng=np.random.default_rng(1)) for severity in steps]
+        pictures = [
+            draw(species, np.full(200, severity), size=16, rng=np.random.default_rng(1))
+            for severity in steps
+        ]
         change = [np.abs(picture - pictures[0]).mean() for picture in pictures]
         assert change[0] == 0
         assert (np.diff(change) > 0).all()
@@ -116,7 +136,9 @@ class TestIllness:
         excess = []
         for severity in (0, 0.6):
             image = draw(species, np.full(400, severity), size=16, rng=np.random.default_rng(2))
-            excess.append(((2 * image[..., 1] - image[..., 0] - image[..., 2]) * leaf.cover).sum(axis=(1, 2)))
+            excess.append(
+                ((2 * image[..., 1] - image[..., 0] - image[..., 2]) * leaf.cover).sum(axis=(1, 2))
+            )
         assert (excess[1] < excess[0]).mean() > 0.95
 
 
@@ -156,7 +178,9 @@ class TestDraw:
 
     def test_mix(self):
         under, over = np.float32([[[1, 0, 0]]]), np.float32([[[0, 1, 0.5]]])
-        np.testing.assert_array_equal(mix(under, over, np.float32([[0.25]])), np.float32([[[0.75, 0.25, 0.125]]]))
+        np.testing.assert_array_equal(
+            mix(under, over, np.float32([[0.25]])), np.float32([[[0.75, 0.25, 0.125]]])
+        )
 
 
 def test_pixels_alone_do_not_tell_health():

@@ -21,7 +21,9 @@ class Affine:
 
     def __init__(self, d=SIDE, classes=CLASSES, *, seed=0, scale=1.0, bias=0.0):
         self.weight = scale * np.random.default_rng(seed).normal(size=(d, classes))
-        self.bias = np.broadcast_to(float(bias) if np.isscalar(bias) else np.asarray(bias, float), classes)
+        self.bias = np.broadcast_to(
+            float(bias) if np.isscalar(bias) else np.asarray(bias, float), classes
+        )
         self.asked = []
 
     def __call__(self, x):
@@ -60,7 +62,16 @@ class TestObjective:
             e = h * np.eye(SIDE)[i]
             sides = [objective(smooth, x + s * e, target, reference, weight) for s in (1, -1)]
             expected[:, i] = (sides[0] - sides[1]) / (2 * h)
-        result = forge(smooth, x, target=target, reference=reference, weight=weight, lr=lr, steps=1, bounds=(-1, 2))
+        result = forge(
+            smooth,
+            x,
+            target=target,
+            reference=reference,
+            weight=weight,
+            lr=lr,
+            steps=1,
+            bounds=(-1, 2),
+        )
         np.testing.assert_allclose((x - result.x_adv) / lr, expected, atol=1e-7)
 
     def test_closed_form_on_an_affine_model(self):
@@ -68,7 +79,9 @@ class TestObjective:
         x, reference, model = noise(1), noise(1, seed=1), Affine()
         p, e = softmax(model(x))[0], np.eye(CLASSES)[2]
         g = model.weight @ (np.diag(p) - np.outer(p, p)) @ (p - e) + 2 * 0.3 * (x - reference)[0]
-        result = forge(model, x, target=2, reference=reference, weight=0.3, lr=0.1, steps=1, bounds=(-1, 2))
+        result = forge(
+            model, x, target=2, reference=reference, weight=0.3, lr=0.1, steps=1, bounds=(-1, 2)
+        )
         np.testing.assert_allclose(result.x_adv[0], x[0] - 0.1 * g, rtol=1e-13)
 
     def test_history_is_of_the_way(self):
@@ -80,15 +93,21 @@ class TestObjective:
         assert isinstance(result, ForgeResult)
         assert result.loss.shape == result.distance.shape == (8, 5)
         target = np.ones(5, int)
-        np.testing.assert_allclose(result.loss, [objective(model, z, target, reference, 0.2) for z in way], rtol=1e-12)
-        np.testing.assert_allclose(result.distance, [np.linalg.norm(z - reference, axis=1) for z in way], rtol=1e-12)
+        np.testing.assert_allclose(
+            result.loss, [objective(model, z, target, reference, 0.2) for z in way], rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            result.distance, [np.linalg.norm(z - reference, axis=1) for z in way], rtol=1e-12
+        )
         assert result.steps.tolist() == [7] * 5
         assert result.label.tolist() == model(result.x_adv).argmax(axis=1).tolist()
         assert result.success.tolist() == (result.label == 1).tolist()
 
     def test_the_reference_is_the_start_unless_given(self):
         x = noise(3)
-        without, start = (forge(Affine(), x, target=1, reference=r, weight=0.1, steps=5) for r in (None, x))
+        without, start = (
+            forge(Affine(), x, target=1, reference=r, weight=0.1, steps=5) for r in (None, x)
+        )
         assert without.x_adv.tolist() == start.x_adv.tolist()
         assert without.distance[0].tolist() == [0, 0, 0]
 
@@ -101,20 +120,35 @@ class TestObjective:
 
     def test_another_loss(self):
         x, model, y = noise(4), Affine(), np.array([0, 1, 2, 0])
-        result = forge(model, x, target=y, loss=losses.cross_entropy, lr=0.1, steps=1, bounds=(-1, 2))
+        result = forge(
+            model, x, target=y, loss=losses.cross_entropy, lr=0.1, steps=1, bounds=(-1, 2)
+        )
         g = (softmax(model(x)) - np.eye(CLASSES)[y]) @ model.weight.T
         np.testing.assert_allclose(result.x_adv, x - 0.1 * g, rtol=1e-12)
 
 
 class TestDescent:
-    @given(seed=st.integers(0, 10_000), weight=st.floats(0, 2), clip=st.none() | st.floats(1e-3, 0.1))
+    @given(
+        seed=st.integers(0, 10_000), weight=st.floats(0, 2), clip=st.none() | st.floats(1e-3, 0.1)
+    )
     @settings(max_examples=30)
     def test_small_steps_never_climb(self, seed, weight, clip):
         """With α at most 1/curvature the loss falls at each step, projected onto the box or not; also if steps are shortened."""
         x, reference, model = noise(4, seed=seed), noise(4, seed=seed + 1), Affine(seed=seed)
-        curvature = 2 * weight + 4 * np.linalg.norm(model.weight, 2) ** 2  # generous: the Hessian of the error by the logits is < 4
+        curvature = (
+            2 * weight + 4 * np.linalg.norm(model.weight, 2) ** 2
+        )  # generous: the Hessian of the error by the logits is < 4
         target = np.random.default_rng(seed).integers(CLASSES, size=4)
-        result = forge(model, x, target=target, reference=reference, weight=weight, lr=1 / curvature, steps=40, clip=clip)
+        result = forge(
+            model,
+            x,
+            target=target,
+            reference=reference,
+            weight=weight,
+            lr=1 / curvature,
+            steps=40,
+            clip=clip,
+        )
         assert (np.diff(result.loss, axis=0) <= 1e-13).all()
         assert (result.loss[-1] < result.loss[0]).all()
 
@@ -132,9 +166,13 @@ class TestDescent:
         """Of two minima the one with the larger λ is nearer, and its answer further from the target."""
         x, model = noise(8), Affine(scale=3)
         weights = [0.0, 0.01, 0.1, 1.0]
-        results = [forge(model, x, target=2, weight=w, lr=0.1, steps=1000, bounds=(-9, 9)) for w in weights]
+        results = [
+            forge(model, x, target=2, weight=w, lr=0.1, steps=1000, bounds=(-9, 9)) for w in weights
+        ]
         distance = np.array([r.distance[-1] for r in results])
-        error = np.array([r.loss[-1] - w * r.distance[-1] ** 2 for r, w in zip(results, weights, strict=True)])
+        error = np.array(
+            [r.loss[-1] - w * r.distance[-1] ** 2 for r, w in zip(results, weights, strict=True)]
+        )
         assert (np.diff(distance, axis=0) < 1e-9).all()
         assert (np.diff(error, axis=0) > -1e-9).all()
         assert (distance[0] > 2 * distance[-1]).all()
@@ -144,7 +182,10 @@ class TestDescent:
         near = forge(model, x, target=1, reference=reference, weight=100.0, lr=1e-3, steps=200)
         np.testing.assert_allclose(near.x_adv, reference, atol=0.01)
         start = np.linalg.norm(x - reference, axis=1)
-        far, some = (forge(model, x, target=1, reference=reference, weight=w, lr=0.1, steps=200) for w in (0.0, 0.05))
+        far, some = (
+            forge(model, x, target=1, reference=reference, weight=w, lr=0.1, steps=200)
+            for w in (0.0, 0.05)
+        )
         assert (near.distance[-1] < some.distance[-1]).all()
         assert (some.distance[-1] < np.maximum(start, far.distance[-1])).all()
 
@@ -154,7 +195,9 @@ class TestDescent:
         how = {"weight": 0.1, "lr": 2.0, "steps": 20, "clip": 0.05}
         batch = forge(model, x, target=target, reference=reference, **how)
         for i in range(6):
-            alone = forge(model, x[i : i + 1], target=target[i : i + 1], reference=reference[i : i + 1], **how)
+            alone = forge(
+                model, x[i : i + 1], target=target[i : i + 1], reference=reference[i : i + 1], **how
+            )
             assert alone.x_adv[0].tolist() == batch.x_adv[i].tolist()
             assert alone.loss[:, 0].tolist() == batch.loss[:, i].tolist()
             assert alone.distance[:, 0].tolist() == batch.distance[:, i].tolist()
@@ -182,15 +225,22 @@ class TestDescent:
 
 class TestLimits:
     @given(
-        bounds=st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.1, 0.9), (-2.1179, 2.64)]), clip=strategies.awkward_eps(),
-        lr=st.sampled_from([0.1, 10.0, 1e6]), dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 1000),
-    )  # fmt: skip
+        bounds=st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.1, 0.9), (-2.1179, 2.64)]),
+        clip=strategies.awkward_eps(),
+        lr=st.sampled_from([0.1, 10.0, 1e6]),
+        dtype=st.sampled_from([np.float32, np.float64]),
+        seed=st.integers(0, 1000),
+    )
     @settings(max_examples=60)
-    def test_no_step_is_longer_than_clip_and_none_leaves_the_bounds(self, bounds, clip, lr, dtype, seed):
+    def test_no_step_is_longer_than_clip_and_none_leaves_the_bounds(
+        self, bounds, clip, lr, dtype, seed
+    ):
         low, high = (float(dtype(b)) for b in bounds)
         x = np.random.default_rng(seed).uniform(low, high, (2, SIDE)).clip(low, high).astype(dtype)
         model = Affine(seed=seed)
-        with warnings.catch_warnings(action="ignore"):  # a large step may lead to where the softmax is flat
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # a large step may lead to where the softmax is flat
             result = forge(model, x, target=0, lr=lr, steps=4, clip=clip, bounds=bounds)
         way = model.asked[:5]
         assert result.x_adv.dtype == dtype
@@ -204,7 +254,10 @@ class TestLimits:
 
     def test_a_step_is_shortened_as_a_whole(self):
         x, model = np.full((1, SIDE), 0.5), Affine()
-        free, clipped = (forge(model, x, target=1, lr=1.0, steps=1, clip=c, bounds=(-9, 9)).perturbation[0] for c in (None, 1e-3))
+        free, clipped = (
+            forge(model, x, target=1, lr=1.0, steps=1, clip=c, bounds=(-9, 9)).perturbation[0]
+            for c in (None, 1e-3)
+        )
         assert np.abs(free).max() > 1e-3
         np.testing.assert_allclose(clipped, free * (1e-3 / np.abs(free).max()), rtol=1e-9)
 
@@ -221,7 +274,10 @@ class TestLimits:
 
     def test_a_short_step_stays_as_it_is(self):
         x = noise(4)
-        free, clipped = (forge(Affine(), x, target=1, lr=1e-3, steps=10, clip=c).x_adv.tolist() for c in (None, 0.5))
+        free, clipped = (
+            forge(Affine(), x, target=1, lr=1e-3, steps=10, clip=c).x_adv.tolist()
+            for c in (None, 0.5)
+        )
         assert free == clipped
 
     def test_clip_zero_moves_nothing(self):
@@ -248,7 +304,9 @@ class TestPlain:
 
     def test_cross_entropy_has_a_slope_there(self):
         sure = Affine(bias=[200.0, 0.0, 0.0], scale=30)
-        assert forge(sure, self.x, target=1, loss=losses.cross_entropy, lr=0.01, steps=300, bounds=(-9, 9)).success.all()
+        assert forge(
+            sure, self.x, target=1, loss=losses.cross_entropy, lr=0.01, steps=300, bounds=(-9, 9)
+        ).success.all()
 
     def test_descent_goes_to_the_runner_up(self):
         """∂L/∂z_j is about −p_j of another class, and −2 p_t of the target: the likelier other class is raised, not the target."""
@@ -268,7 +326,9 @@ def test_every_module_forges_the_same(xp):
     found = forge(Affine(), xp.asarray(x), target=target, reference=xp.asarray(reference), **how)
     for field in ("x_adv", "label", "success", "steps", "loss", "distance"):
         assert array_module(getattr(found, field)) is xp
-        np.testing.assert_allclose(to_numpy(getattr(found, field)), getattr(expected, field), rtol=1e-12)
+        np.testing.assert_allclose(
+            to_numpy(getattr(found, field)), getattr(expected, field), rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize(
@@ -283,7 +343,11 @@ def test_every_module_forges_the_same(xp):
         (ValueError, "target", {"target": None}),
         (TypeError, "reference must be an array", {"reference": [[0.5] * SIDE] * 2}),
         (ValueError, "reference must be float64 of shape", {"reference": np.full((1, SIDE), 0.5)}),
-        (ValueError, "reference must be float64 of shape", {"reference": np.full((2, SIDE), 0.5, np.float32)}),
+        (
+            ValueError,
+            "reference must be float64 of shape",
+            {"reference": np.full((2, SIDE), 0.5, np.float32)},
+        ),
         (ValueError, "reference must lie inside", {"reference": np.full((2, SIDE), 1.5)}),
         (ValueError, "reference must lie inside", {"reference": np.full((2, SIDE), np.nan)}),
         (ValueError, "weight must be >= 0", {"weight": -1.0}),
@@ -296,10 +360,18 @@ def test_every_module_forges_the_same(xp):
         (ValueError, "clip must be >= 0", {"clip": -1e-9}),
         (ValueError, "clip must be finite", {"clip": np.nan}),
         (ValueError, "bounds must be", {"bounds": (1.0, 0.0)}),
-        (ValueError, "loss must return one number per image", {"loss": lambda logits, y: squared_error(logits, y).sum()}),
+        (
+            ValueError,
+            "loss must return one number per image",
+            {"loss": lambda logits, y: squared_error(logits, y).sum()},
+        ),
         (ValueError, "model must return logits", {"model": lambda x: x.sum(axis=1)}),
         (ValueError, "model must return finite", {"model": lambda x: x[:, :3] * np.nan}),
-        (ValueError, "model must have a finite gradient", {"model": lambda x: ops.sqrt(x[:, :3] * 0)}),
+        (
+            ValueError,
+            "model must have a finite gradient",
+            {"model": lambda x: ops.sqrt(x[:, :3] * 0)},
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")

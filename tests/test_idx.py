@@ -23,13 +23,21 @@ MNIST = os.environ.get("MINADV_DATA")
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    header = bytes([0, 0, CODES[array.dtype.str[1:]], array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    header = bytes([0, 0, CODES[array.dtype.str[1:]], array.ndim]) + struct.pack(
+        f">{array.ndim}I", *array.shape
+    )
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def meaning(content: bytes) -> tuple[int, tuple[int, ...], bytes] | None:
     """(type code, shape, native elements) of a plain IDX file, worked out byte by byte, or None if it is damaged."""
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in WIDTHS or content[3] > 64 or len(content) < 4 + 4 * content[3]:
+    if (
+        len(content) < 4
+        or content[:2] != b"\0\0"
+        or content[2] not in WIDTHS
+        or content[3] > 64
+        or len(content) < 4 + 4 * content[3]
+    ):
         return None
     width, start = WIDTHS[content[2]], 4 + 4 * content[3]
     sizes = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
@@ -40,7 +48,11 @@ def meaning(content: bytes) -> tuple[int, tuple[int, ...], bytes] | None:
     if len(body) != count * width:
         return None
     elements = [body[i : i + width] for i in range(0, len(body), width)]
-    return content[2], sizes, b"".join(each[::-1] if sys.byteorder == "little" else each for each in elements)
+    return (
+        content[2],
+        sizes,
+        b"".join(each[::-1] if sys.byteorder == "little" else each for each in elements),
+    )
 
 
 def as_meaning(array: np.ndarray):
@@ -62,7 +74,9 @@ def read_or_error(path: Path) -> np.ndarray | None:
 def assert_agrees(read: np.ndarray | None, content: bytes) -> None:
     expected = meaning(content)
     if read is None and expected is not None:
-        assert 0 in expected[1]  # no elements, but the other sizes multiply to more than NumPy can hold
+        assert (
+            0 in expected[1]
+        )  # no elements, but the other sizes multiply to more than NumPy can hold
     else:
         assert expected == (None if read is None else as_meaning(read))
 
@@ -73,7 +87,9 @@ def path(tmp_path):
 
 
 arrays = st.sampled_from(sorted(CODES)).flatmap(
-    lambda code: hnp.arrays(np.dtype(code), hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4))
+    lambda code: hnp.arrays(
+        np.dtype(code), hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4)
+    )
 )
 SMALL = np.arange(-3, 3, dtype=np.int16).reshape(3, 2)
 
@@ -83,7 +99,11 @@ class TestValid:
     def test_read_is_the_inverse_of_write(self, path, array, compressed):
         path.write_bytes(gzip.compress(idx_bytes(array), 1) if compressed else idx_bytes(array))
         read = read_idx(path)
-        assert (read.dtype, read.shape, read.tobytes()) == (array.dtype, array.shape, array.tobytes())
+        assert (read.dtype, read.shape, read.tobytes()) == (
+            array.dtype,
+            array.shape,
+            array.tobytes(),
+        )
         assert read.dtype.isnative
         assert read.flags.writeable
         assert read.flags.c_contiguous
@@ -117,7 +137,9 @@ class TestValid:
         np.testing.assert_array_equal(read_idx(path), SMALL)
 
     @pytest.mark.skipif(not MNIST, reason="MINADV_DATA is not set")
-    @pytest.mark.parametrize(("name", "header"), [("t10k-images-idx3-ubyte.gz", 16), ("train-labels-idx1-ubyte.gz", 8)])
+    @pytest.mark.parametrize(
+        ("name", "header"), [("t10k-images-idx3-ubyte.gz", 16), ("train-labels-idx1-ubyte.gz", 8)]
+    )
     def test_real_mnist_against_numpy(self, name, header):
         path = Path(MNIST) / "mnist" / name
         with gzip.open(path) as file:
@@ -126,8 +148,16 @@ class TestValid:
 
 
 class TestDamaged:
-    @given(st.builds(bytes.__add__, st.sampled_from([b"", b"\0\0\x08\1", b"\0\0\x0b\0", b"\x1f\x8b"]), st.binary(max_size=16)))
-    @example(b"\0\0\x08\x03" + b"\0\0\0\0" + b"\xff" * 8)  # 0 x huge x huge: no elements, and NumPy cannot hold the shape
+    @given(
+        st.builds(
+            bytes.__add__,
+            st.sampled_from([b"", b"\0\0\x08\1", b"\0\0\x0b\0", b"\x1f\x8b"]),
+            st.binary(max_size=16),
+        )
+    )
+    @example(
+        b"\0\0\x08\x03" + b"\0\0\0\0" + b"\xff" * 8
+    )  # 0 x huge x huge: no elements, and NumPy cannot hold the shape
     def test_any_bytes_are_an_array_or_an_error(self, path, content):
         path.write_bytes(content)
         read = read_or_error(path)
@@ -158,11 +188,19 @@ class TestDamaged:
             path.write_bytes(whole[:length])
             assert read_or_error(path) is None, length
 
-    @pytest.mark.parametrize("tail", [b"\0", b"x", b"\x1f\x8b", bytes(100), gzip.compress(b"x", mtime=0)])
+    @pytest.mark.parametrize(
+        "tail", [b"\0", b"x", b"\x1f\x8b", bytes(100), gzip.compress(b"x", mtime=0)]
+    )
     @pytest.mark.parametrize("where", ["plain", "inside", "after"])
     def test_trailing_bytes(self, path, where, tail):
         content = idx_bytes(SMALL)
-        path.write_bytes({"plain": content + tail, "inside": gzip.compress(content + tail), "after": gzip.compress(content) + tail}[where])
+        path.write_bytes(
+            {
+                "plain": content + tail,
+                "inside": gzip.compress(content + tail),
+                "after": gzip.compress(content) + tail,
+            }[where]
+        )
         if where == "after" and not any(tail):  # gzip may be padded with zeros
             np.testing.assert_array_equal(read_idx(path), SMALL)
         else:
@@ -176,7 +214,10 @@ class TestDamaged:
             (b"PK\x03\x04rest", "not an IDX file: .* got 50 4b 03"),
             (b"\0\0\x0a\x01\0\0\0\0", "not an IDX file"),
             (b"\0\0\x08\x02\0\0\0\x01\0\0", "2 sizes in 8 bytes, and ends after 6"),
-            (b"\0\0\x0c\x01\0\0\0\x02\0\0\0\0", r"int32 \(2,\), which is 8 bytes; the file holds only 4"),
+            (
+                b"\0\0\x0c\x01\0\0\0\x02\0\0\0\0",
+                r"int32 \(2,\), which is 8 bytes; the file holds only 4",
+            ),
             (b"\0\0\x08\x01\0\0\0\x02abc", r"uint8 \(2,\), which is 2 bytes; the file holds more"),
             (b"\0\0\x08\x41" + b"\0\0\0\1" * 65 + b"x", "65"),
             (gzip.compress(b"", mtime=0), "ends after 0"),
@@ -201,7 +242,13 @@ class TestDamaged:
     @pytest.mark.parametrize("compress", [bytes, gzip.compress])
     @pytest.mark.parametrize("sizes", [[2**32 - 1] * 4, [2**31 - 1], [2**32 - 1] * 64])
     def test_sizes_that_lie_cost_no_memory(self, path, compress, sizes):
-        path.write_bytes(compress(bytes([0, 0, 0x0E, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + b"only this"))
+        path.write_bytes(
+            compress(
+                bytes([0, 0, 0x0E, len(sizes)])
+                + struct.pack(f">{len(sizes)}I", *sizes)
+                + b"only this"
+            )
+        )
         assert memory_for_an_error(path) < 3e6
         with pytest.raises(DataError, match=f"{sizes[0]}.*the file holds only 9|at most|maximum"):
             read_idx(path)

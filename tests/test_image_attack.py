@@ -43,7 +43,9 @@ def shift(by, asked=None):
 @pytest.fixture
 def cat(tmp_path):
     """A gray image, class 0, in a folder of its own."""
-    return save_image(from_8bit(np.full((1, 4, 5, 1), 90, np.uint8)), tmp_path / "images" / "cat.png")
+    return save_image(
+        from_8bit(np.full((1, 4, 5, 1), 90, np.uint8)), tmp_path / "images" / "cat.png"
+    )
 
 
 def others(path):
@@ -72,19 +74,29 @@ class TestOneCall:
     def test_what_the_model_sees(self, cat):
         attacked = attack_image(cat, brightness, shift(60), class_names=NAMES)
         x = read_image(cat)
-        for seen, image in ((attacked.original, x), (attacked.adversarial, x + np.float32(60 / 255))):
+        for seen, image in (
+            (attacked.original, x),
+            (attacked.adversarial, x + np.float32(60 / 255)),
+        ):
             z = brightness(image)[0].astype(float)
             assert (seen.label, seen.name) == (z.argmax(), NAMES[z.argmax()])
             assert seen.confidence == pytest.approx(np.exp(z.max()) / np.exp(z).sum(), rel=1e-4)
         assert attacked.success is True
         assert attacked.survives_8bit is True
-        assert str(attacked) == "cat.png: cat (100.0%) -> dog (100.0%), by at most 0.235 per pixel value; stored in 8 bits dog (100.0%)"
+        assert (
+            str(attacked)
+            == "cat.png: cat (100.0%) -> dog (100.0%), by at most 0.235 per pixel value; stored in 8 bits dog (100.0%)"
+        )
 
     def test_three_panels(self, cat):
         figure = attack_image(cat, brightness, shift(60), class_names=NAMES).figure
         assert isinstance(figure, Figure)
         titles = [ax.get_title() for ax in figure.axes[:3]]
-        assert [title.splitlines()[0] for title in titles] == ["original", "perturbation", "adversarial"]
+        assert [title.splitlines()[0] for title in titles] == [
+            "original",
+            "perturbation",
+            "adversarial",
+        ]
         assert "cat, 100.0%" in titles[0]
         assert "dog, 100.0%" in titles[2]
         assert figure.get_suptitle() == "cat.png"
@@ -131,7 +143,9 @@ class TestOneCall:
         assert attacked.success is True
         own = evaluate(model, read_image(path)).argmax(axis=1)
         assert attacked.original.label == int(own[0])
-        assert np.load(attacked.files["exact"]).tobytes() == to_numpy(attacked.result.x_adv).tobytes()
+        assert (
+            np.load(attacked.files["exact"]).tobytes() == to_numpy(attacked.result.x_adv).tobytes()
+        )
 
 
 class TestGoal:
@@ -143,7 +157,9 @@ class TestGoal:
     @pytest.mark.parametrize("target", [2, "African chameleon", np.int64(2)])
     def test_a_target_by_label_or_by_name(self, cat, target):
         asked = []
-        attacked = attack_image(cat, brightness, shift(150, asked), target=target, class_names=NAMES)
+        attacked = attack_image(
+            cat, brightness, shift(150, asked), target=target, class_names=NAMES
+        )
         assert asked == [{"target": 2, "bounds": (0.0, 1.0)}]
         assert attacked.success
         assert attacked.adversarial.name == "African chameleon"
@@ -159,7 +175,9 @@ class TestGoal:
         assert not attacked.success  # 0 was no 1, and now it is one
 
     def test_an_attack_of_the_package(self, cat):
-        attacked = attack_image(cat, brightness, partial(one_pixel, pixels=20, population=10, generations=20))
+        attacked = attack_image(
+            cat, brightness, partial(one_pixel, pixels=20, population=10, generations=20)
+        )
         assert attacked.success
         assert attacked.adversarial.label == 1
 
@@ -168,7 +186,10 @@ class TestRounding:
     """The threshold is at 100.4: a mean of 100.45 is beyond it, and its rounded 100 is not."""
 
     def test_what_rounding_undoes_is_told(self, cat):
-        with pytest.warns(UserWarning, match=r"undoes the attack: cat_adversarial.png is read as cat .*npy holds .* read as dog"):
+        with pytest.warns(
+            UserWarning,
+            match=r"undoes the attack: cat_adversarial.png is read as cat .*npy holds .* read as dog",
+        ):
             attacked = attack_image(cat, brightness, shift(10.45), class_names=NAMES)
         assert attacked.success
         assert not attacked.survives_8bit
@@ -188,7 +209,9 @@ class TestRounding:
 
     def test_beyond_the_target_is_undone_too(self, cat):
         with pytest.warns(UserWarning, match="read as 2 .* read as 1"):
-            attacked = attack_image(cat, brightness, shift(110.55), target=1)  # 200.55 is a 1, and 201 a 2
+            attacked = attack_image(
+                cat, brightness, shift(110.55), target=1
+            )  # 200.55 is a 1, and 201 a 2
         assert attacked.success
         assert not attacked.survives_8bit
 
@@ -197,17 +220,49 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("error", "named", "arguments"),
         [
-            (ValueError, "target must name a class: no class is called 'dg', there is dog", {"target": "dg"}),
-            (ValueError, "y must name a class: no class is called 'bird', there is cat, dog", {"y": "bird"}),
-            (ValueError, "more than one class is called 'dog'", {"target": "dog", "class_names": ["cat", "dog", "dog"]}),
+            (
+                ValueError,
+                "target must name a class: no class is called 'dg', there is dog",
+                {"target": "dg"},
+            ),
+            (
+                ValueError,
+                "y must name a class: no class is called 'bird', there is cat, dog",
+                {"y": "bird"},
+            ),
+            (
+                ValueError,
+                "more than one class is called 'dog'",
+                {"target": "dog", "class_names": ["cat", "dog", "dog"]},
+            ),
             (ValueError, "class_names must be 3 names", {"class_names": ["cat", "dog"]}),
             (ValueError, "class_names must be 3 names", {"class_names": [1, 2, 3]}),
-            (ValueError, "exactly one", {"y": 0, "target": 1, "attack": partial(one_pixel, population=4)}),
-            (ValueError, "target must lie in", {"target": 3, "attack": partial(one_pixel, population=4)}),
+            (
+                ValueError,
+                "exactly one",
+                {"y": 0, "target": 1, "attack": partial(one_pixel, population=4)},
+            ),
+            (
+                ValueError,
+                "target must lie in",
+                {"target": 3, "attack": partial(one_pixel, population=4)},
+            ),
             (TypeError, "attack must be callable, got 'fgsm'", {"attack": "fgsm"}),
-            (TypeError, r"callable as attack\(model, x, y=..., bounds=...\): missing a required .*'eps'", {"attack": fgsm}),
-            (TypeError, "callable as attack.*'target'", {"attack": lambda model, x, *, target, bounds: None}),
-            (TypeError, "must return an AttackResult, got ndarray", {"attack": lambda model, x, **_: x}),
+            (
+                TypeError,
+                r"callable as attack\(model, x, y=..., bounds=...\): missing a required .*'eps'",
+                {"attack": fgsm},
+            ),
+            (
+                TypeError,
+                "callable as attack.*'target'",
+                {"attack": lambda model, x, *, target, bounds: None},
+            ),
+            (
+                TypeError,
+                "must return an AttackResult, got ndarray",
+                {"attack": lambda model, x, **_: x},
+            ),
             (ValueError, "shape must be", {"shape": (4, 5)}),
             (ValueError, "no such file", {"path": "nowhere.png"}),
             (TypeError, "path|str", {"path": 3}),
@@ -216,7 +271,13 @@ class TestErrors:
         ],
     )
     def test_wrong_arguments_are_named_and_nothing_is_written(self, cat, error, named, arguments):
-        given = {"path": cat, "model": brightness, "attack": shift(60), "class_names": NAMES, **arguments}
+        given = {
+            "path": cat,
+            "model": brightness,
+            "attack": shift(60),
+            "class_names": NAMES,
+            **arguments,
+        }
         with pytest.raises(error, match=named):
             attack_image(**given)
         assert others(cat) == set()

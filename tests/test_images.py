@@ -31,7 +31,9 @@ class TestBytes:
         low, high = (float(dtype(b)) for b in bounds)
         x = draw.draw(float_arrays((1, 7), dtype, low, high))
         before = x.copy()
-        for value, byte in zip(x.ravel().tolist(), to_8bit(x, bounds=bounds).ravel().tolist(), strict=True):
+        for value, byte in zip(
+            x.ravel().tolist(), to_8bit(x, bounds=bounds).ravel().tolist(), strict=True
+        ):
             exact = 255 * (Fraction(value) - Fraction(low)) / (Fraction(high) - Fraction(low))
             assert abs(byte - exact) <= Fraction(1, 2) + Fraction(1, 10**12)
         assert x.tobytes() == before.tobytes()
@@ -92,18 +94,31 @@ class TestSurvives:
 
     def result(self, reached):
         label = np.array(self.LABELS)
-        return AttackResult(np.full_like(self.AFTER, 90 / 255), self.AFTER, label, reached(label), np.ones(len(label), int))
+        return AttackResult(
+            np.full_like(self.AFTER, 90 / 255),
+            self.AFTER,
+            label,
+            reached(label),
+            np.ones(len(label), int),
+        )
 
     def test_untargeted(self):
         result = self.result(lambda label: label != 0)
         assert thresholds(self.AFTER).argmax(axis=1).tolist() == self.LABELS
-        assert survives_8bit(thresholds, result, y=0).tolist() == [label != 0 for label in self.STORED]
+        assert survives_8bit(thresholds, result, y=0).tolist() == [
+            label != 0 for label in self.STORED
+        ]
         assert result.success.tolist()[1]  # which rounding takes back
 
     def test_targeted(self):
         for target in (0, 1, 2):
-            survived = survives_8bit(thresholds, self.result(lambda label, t=target: label == t), target=target)
-            wanted = [before == stored == target for before, stored in zip(self.LABELS, self.STORED, strict=True)]
+            survived = survives_8bit(
+                thresholds, self.result(lambda label, t=target: label == t), target=target
+            )
+            wanted = [
+                before == stored == target
+                for before, stored in zip(self.LABELS, self.STORED, strict=True)
+            ]
             assert survived.tolist() == wanted
 
     def test_a_failure_that_rounding_makes_a_success_does_not_count(self):
@@ -114,14 +129,21 @@ class TestSurvives:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_dtypes_and_other_bounds(self, dtype):
         result = self.result(lambda label: label != 0)
-        moved = AttackResult(*((2 * a - 1).astype(dtype) for a in (result.x, result.x_adv)), result.label, result.success, result.steps)
+        moved = AttackResult(
+            *((2 * a - 1).astype(dtype) for a in (result.x, result.x_adv)),
+            result.label,
+            result.success,
+            result.steps,
+        )
         seen = []
 
         def model(x):
             seen.append(x.dtype)
             return thresholds((x + 1) / 2)
 
-        assert survives_8bit(model, moved, y=0, bounds=(-1, 1)).tolist() == [label != 0 for label in self.STORED]
+        assert survives_8bit(model, moved, y=0, bounds=(-1, 1)).tolist() == [
+            label != 0 for label in self.STORED
+        ]
         assert seen == [dtype]
 
     def test_every_module(self, xp):
@@ -131,7 +153,11 @@ class TestSurvives:
         for xp_ in (np, xp):
             w, images = xp_.asarray(weight), xp_.asarray(x)
             y = (images @ w).argmax(axis=1)
-            survived.append(survives_8bit(lambda x, w=w: x @ w, fgsm(lambda x, w=w: x @ w, images, y=y, eps=0.1), y=y))
+            survived.append(
+                survives_8bit(
+                    lambda x, w=w: x @ w, fgsm(lambda x, w=w: x @ w, images, y=y, eps=0.1), y=y
+                )
+            )
         assert array_module(survived[1]) is xp
         assert to_numpy(survived[1]).tolist() == survived[0].tolist()
 
@@ -148,7 +174,9 @@ class TestSurvives:
         y = model(x).argmax(axis=1)
         result = fgsm(model, x, y=y, eps=k / 255)
         moved = to_8bit(result.x_adv).astype(int) - to_8bit(x)
-        assert set(np.abs(moved[(to_8bit(result.x_adv) > 0) & (to_8bit(result.x_adv) < 255)]).tolist()) <= {0, k}
+        assert set(
+            np.abs(moved[(to_8bit(result.x_adv) > 0) & (to_8bit(result.x_adv) < 255)]).tolist()
+        ) <= {0, k}
         assert survives_8bit(model, result, y=y).tolist() == result.success.tolist()
 
     @pytest.mark.parametrize("goal", [{}, {"y": 0, "target": 1}, {"y": 7}])
@@ -217,7 +245,10 @@ class TestRead:
         pixels = random_pixels(3, 5)
         exif = Image.Exif()
         exif[0x0112] = 6  # "rotate 90 degrees clockwise to see it"
-        assert (to_8bit(read_image(written(tmp_path, Image.fromarray(pixels), exif=exif)))[0, ..., 0] == np.rot90(pixels, -1)).all()
+        assert (
+            to_8bit(read_image(written(tmp_path, Image.fromarray(pixels), exif=exif)))[0, ..., 0]
+            == np.rot90(pixels, -1)
+        ).all()
 
     def test_on_the_backend_in_use(self, tmp_path, xp):
         x = read_image(written(tmp_path, Image.fromarray(random_pixels(3, 5))))
@@ -244,14 +275,24 @@ class TestShape:
     def test_shrinking_averages(self, tmp_path):
         """A fine checkerboard is gray from afar: sampling some of its pixels would make it black or white."""
         board = np.uint8(np.indices((64, 64)).sum(axis=0) % 2 * 255)
-        assert np.abs(to_8bit(read_image(written(tmp_path, Image.fromarray(board)), (8, 8, 1))) - 127.5).max() < 4
+        assert (
+            np.abs(
+                to_8bit(read_image(written(tmp_path, Image.fromarray(board)), (8, 8, 1))) - 127.5
+            ).max()
+            < 4
+        )
 
     def test_the_sides_are_cut_off_evenly(self, tmp_path):
         pixels = random_pixels(6, 6)
         wide = np.pad(pixels, ((0, 0), (4, 4)), constant_values=255)
         tall = np.pad(pixels, ((2, 2), (0, 0)), constant_values=255)
         for padded in (wide, tall):
-            assert (to_8bit(read_image(written(tmp_path, Image.fromarray(padded)), (6, 6, 1)))[0, ..., 0] == pixels).all()
+            assert (
+                to_8bit(read_image(written(tmp_path, Image.fromarray(padded)), (6, 6, 1)))[
+                    0, ..., 0
+                ]
+                == pixels
+            ).all()
 
     @pytest.mark.parametrize("shape", [(4, 9, 1), (30, 2, 3), (1, 1, 1)])
     def test_any_size_is_reached_and_a_plain_image_stays_plain(self, tmp_path, shape):
@@ -266,13 +307,23 @@ class TestShape:
 
 
 def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def bomb(width, height):
     """A PNG that says it is so large, and begins with some black pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 class TestDamage:
@@ -291,7 +342,9 @@ class TestDamage:
         with pytest.raises(DataError, match=r"text\.png: not an image"):
             read_image(path)
 
-    @pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow warns of the first and refuses the second
+    @pytest.mark.parametrize(
+        "side", [10_000, 60_000]
+    )  # Pillow warns of the first and refuses the second
     def test_decompression_bomb(self, tmp_path, side):
         path = tmp_path / "bomb.png"
         path.write_bytes(bomb(side, side))
@@ -316,7 +369,9 @@ class TestDamage:
             except DataError as error:
                 errors.append(str(error))
         assert len(errors) > 15
-        assert all(error.startswith(f"{path}: ") and len(error) > len(f"{path}: ") for error in errors)
+        assert all(
+            error.startswith(f"{path}: ") and len(error) > len(f"{path}: ") for error in errors
+        )
 
 
 class TestSave:

@@ -19,7 +19,12 @@ from tests.strategies import awkward_eps, dtypes, float_arrays, shapes
 
 
 def mlp(pixels, *, classes=4, dtype=np.float32):
-    return Sequential(Flatten(), Dense(pixels, 32, rng=0, dtype=dtype), LeakyReLU(0.1), Dense(32, classes, rng=1, dtype=dtype))
+    return Sequential(
+        Flatten(),
+        Dense(pixels, 32, rng=0, dtype=dtype),
+        LeakyReLU(0.1),
+        Dense(32, classes, rng=1, dtype=dtype),
+    )
 
 
 def recording(model):
@@ -33,7 +38,11 @@ def recording(model):
     return recorder, seen
 
 
-@given(float_arrays(shapes(2, 2, 1) | shapes(4, 4, 1, 3), dtypes, 0, 1), awkward_eps(1.0), st.integers(1, 12))
+@given(
+    float_arrays(shapes(2, 2, 1) | shapes(4, 4, 1, 3), dtypes, 0, 1),
+    awkward_eps(1.0),
+    st.integers(1, 12),
+)
 @settings(max_examples=30)
 def test_the_bound_holds_as_real_numbers(xp, x, eps, steps):
     given_x = xp.asarray(x)
@@ -51,7 +60,10 @@ def test_the_bound_holds_as_real_numbers(xp, x, eps, steps):
 @pytest.mark.parametrize("kind", ["y", "target"])
 def test_one_step_is_fgsm(xp, kind):
     x = asarray(np.random.default_rng(0).random((30, 3, 3, 1), dtype=np.float32))
-    once, f = iterative_fgsm(mlp(9), x, **{kind: 2}, eps=0.1, steps=1), fgsm(mlp(9), x, **{kind: 2}, eps=0.1)
+    once, f = (
+        iterative_fgsm(mlp(9), x, **{kind: 2}, eps=0.1, steps=1),
+        fgsm(mlp(9), x, **{kind: 2}, eps=0.1),
+    )
     assert np.array_equal(to_numpy(once.x_adv), to_numpy(f.x_adv))
 
 
@@ -84,7 +96,10 @@ def test_document_d_takes_200_steps_of_a_thousandth_towards_its_target():
 def test_on_a_linear_model_the_steps_add_up_to_fgsm(xp):
     W = np.random.default_rng(0).normal(size=6)
     x = xp.asarray(np.random.default_rng(1).random((9, 6)))
-    many, one = (iterative_fgsm(LogisticRegression(W), x, y=0, eps=0.3, steps=steps).x_adv for steps in (7, 1))
+    many, one = (
+        iterative_fgsm(LogisticRegression(W), x, y=0, eps=0.3, steps=steps).x_adv
+        for steps in (7, 1)
+    )
     assert np.allclose(to_numpy(many), to_numpy(one), rtol=0, atol=1e-15)
 
 
@@ -104,6 +119,8 @@ def test_zero_gradients_are_reported_once():
         return ops.concatenate([hidden, -hidden], axis=1)
 
     with pytest.warns(UserWarning, match="exactly zero for 1 of 4 images [(]25.0%[)]") as caught:
-        r = iterative_fgsm(flat_below_half, np.array([[0.25], [0.75], [0.625], [1.0]]), y=0, eps=0.0625, steps=4)
+        r = iterative_fgsm(
+            flat_below_half, np.array([[0.25], [0.75], [0.625], [1.0]]), y=0, eps=0.0625, steps=4
+        )
     assert len(caught) == 1
     assert r.x_adv.tolist() == [[0.25], [0.6875], [0.5625], [0.9375]]

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minadv import ops
-from minadv.attacks.jsma import best_pair, best_pixel, forward_derivative, jsma, rivals, saliency_map
+from minadv.attacks.jsma import (
+    best_pair,
+    best_pixel,
+    forward_derivative,
+    jsma,
+    rivals,
+    saliency_map,
+)
 from minadv.autograd import jacobian
 from minadv.backend import asarray, to_numpy
 from minadv.layers import Dense, Flatten, Sequential, Tanh
@@ -38,14 +45,20 @@ def all_pairs(alpha, beta, theta, free):
 def derivatives(draw, most=8):
     """``(alpha, beta, free)``, (N, D): small integers, so that there are ties and nothing is rounded."""
     shape = draw(st.tuples(st.integers(1, 4), st.integers(1, most)))
-    numbers = hnp.arrays(draw(st.sampled_from([np.float32, np.float64])), shape, elements=st.integers(-6, 6))
+    numbers = hnp.arrays(
+        draw(st.sampled_from([np.float32, np.float64])), shape, elements=st.integers(-6, 6)
+    )
     return draw(numbers), draw(numbers), draw(hnp.arrays(bool, shape))
 
 
 def network(pixels, *, classes=4, rng=0):
     """A smooth network in float64: no two features are ever equally good."""
     rng = np.random.default_rng(rng)
-    layers = Dense(pixels, 12, rng=rng, dtype=np.float64), Tanh(), Dense(12, classes, rng=rng, dtype=np.float64)
+    layers = (
+        Dense(pixels, 12, rng=rng, dtype=np.float64),
+        Tanh(),
+        Dense(12, classes, rng=rng, dtype=np.float64),
+    )
     return Sequential(Flatten(), *layers)
 
 
@@ -57,7 +70,10 @@ def test_map_is_the_equation(xp, case, theta):
     alpha, beta, _ = case
     S = to_numpy(saliency_map(xp.asarray(alpha), xp.asarray(beta), theta))
     assert S.dtype == alpha.dtype
-    assert S.tolist() == [[saliency(a, b, theta) for a, b in zip(*row, strict=True)] for row in zip(alpha, beta, strict=True)]
+    assert S.tolist() == [
+        [saliency(a, b, theta) for a, b in zip(*row, strict=True)]
+        for row in zip(alpha, beta, strict=True)
+    ]
 
 
 @given(derivatives(), thetas)
@@ -65,7 +81,9 @@ def test_best_pixel_has_the_highest_saliency_of_the_free_ones(xp, case, theta):
     alpha, beta, free = case
     i, S = map(to_numpy, best_pixel(*map(xp.asarray, (alpha, beta)), theta, xp.asarray(free)))
     for n in range(len(alpha)):
-        one = np.where(free[n], [saliency(a, b, theta) for a, b in zip(alpha[n], beta[n], strict=True)], 0)
+        one = np.where(
+            free[n], [saliency(a, b, theta) for a, b in zip(alpha[n], beta[n], strict=True)], 0
+        )
         assert S[n] == one.max() == one[i[n, 0]]
 
 
@@ -74,7 +92,10 @@ def test_best_pixel_has_the_highest_saliency_of_the_free_ones(xp, case, theta):
 def test_best_pair_equals_brute_force(xp, case, theta, all_free):
     alpha, beta, free = case
     free = np.ones_like(free) if all_free else free
-    pq, S = map(to_numpy, best_pair(*map(xp.asarray, (alpha, beta)), theta, None if all_free else xp.asarray(free)))
+    pq, S = map(
+        to_numpy,
+        best_pair(*map(xp.asarray, (alpha, beta)), theta, None if all_free else xp.asarray(free)),
+    )
     assert pq.shape == (len(alpha), 2)
     for n in range(len(alpha)):
         pairs = all_pairs(alpha[n], beta[n], theta, free[n])
@@ -163,7 +184,10 @@ def test_forward_derivative_of_probabilities_is_in_units_of_p_times_1_minus_p(xp
 def test_a_function_added_to_all_logits_changes_nothing():
     """... of the probabilities, and so must not change the attack."""
     model, x = network(30), np.random.default_rng(1).random((4, 30))
-    a, b = (jsma(f, x, target=3, gamma=1, bounds=(0, 2)).x_adv for f in (model, lambda x: model(x) + 10 * x.sum(axis=1, keepdims=True)))
+    a, b = (
+        jsma(f, x, target=3, gamma=1, bounds=(0, 2)).x_adv
+        for f in (model, lambda x: model(x) + 10 * x.sum(axis=1, keepdims=True))
+    )
     assert np.array_equal(a, b)
     assert not np.array_equal(a, x)
 
@@ -197,11 +221,22 @@ def slow_jsma(model, x, t, theta, gamma, pairs, outputs, bounds):
 
 @pytest.mark.parametrize("outputs", ["probabilities", "logits"])
 @pytest.mark.parametrize("pairs", [True, False])
-@pytest.mark.parametrize(("theta", "gamma"), [(1.0, 0.5), (0.3, 0.25), (-0.4, 0.3), (-1.0, 1.0), (0.25, 1.0)])
+@pytest.mark.parametrize(
+    ("theta", "gamma"), [(1.0, 0.5), (0.3, 0.25), (-0.4, 0.3), (-1.0, 1.0), (0.25, 1.0)]
+)
 def test_attack_is_the_algorithm_step_by_step(outputs, pairs, theta, gamma):
     x = np.random.default_rng(2).random((6, 3, 3, 2))
     target, model, bounds = [0, 1, 2, 3, 0, 1], network(18, rng=3), (0.0, 1.25)
-    r = jsma(model, x, target=target, theta=theta, gamma=gamma, pairs=pairs, outputs=outputs, bounds=bounds)
+    r = jsma(
+        model,
+        x,
+        target=target,
+        theta=theta,
+        gamma=gamma,
+        pairs=pairs,
+        outputs=outputs,
+        bounds=bounds,
+    )
     for i in range(6):
         z, steps = slow_jsma(model, x[i], target[i], theta, gamma, pairs, outputs, bounds)
         assert np.array_equal(r.x_adv[i], z)
@@ -240,7 +275,9 @@ def test_closed_form_of_an_affine_model(xp, w, b, pairs, target):
     seed=st.integers(0, 99),
 )
 @settings(max_examples=30)
-def test_changes_are_few_in_bounds_and_in_the_direction_of_theta(xp, theta, gamma, pairs, outputs, seed):
+def test_changes_are_few_in_bounds_and_in_the_direction_of_theta(
+    xp, theta, gamma, pairs, outputs, seed
+):
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 5, (5, 2, 2, 3)).astype(np.float32) / 8  # many at a bound
     how = {"theta": theta, "gamma": gamma, "pairs": pairs, "outputs": outputs, "bounds": (0.0, 0.5)}
@@ -260,7 +297,10 @@ def test_an_image_without_an_admissible_feature_stops(xp, pairs):
     model = LogisticRegression(np.array([-1.0, -2, 3, 4]), -100.0)
     x = np.array([[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0]])
     r = jsma(model, xp.asarray(x), target=1, gamma=1, pairs=pairs)
-    expected = x + [[0, 0, 0, 0], [0.5, 0, 0, 1] if pairs else [0, 0, 0, 1]]  # 4 − 1 > 0: a pair may take along what alone would hurt
+    expected = x + [
+        [0, 0, 0, 0],
+        [0.5, 0, 0, 1] if pairs else [0, 0, 0, 1],
+    ]  # 4 − 1 > 0: a pair may take along what alone would hurt
     assert to_numpy(r.x_adv).tolist() == expected.tolist()
     assert to_numpy(r.steps).tolist() == [0, 1]
     assert not to_numpy(r.success).any()
@@ -281,7 +321,10 @@ def test_no_saliency_overflows_or_underflows(outputs, scale):
     W, x = rng.standard_normal((20, 4)).astype(np.float32), rng.random((5, 20)).astype(np.float32)
     target = (x @ W).argmin(axis=1)
     scales = [np.float32(s) for s in (scale**0.75, scale)]
-    a, b = (jsma(lambda x, s=s: x @ (W * s), x, target=target, gamma=0.2, outputs=outputs).x_adv for s in scales)
+    a, b = (
+        jsma(lambda x, s=s: x @ (W * s), x, target=target, gamma=0.2, outputs=outputs).x_adv
+        for s in scales
+    )
     assert np.array_equal(a, b)
     assert (a != x).any(axis=1).all()
 
@@ -316,9 +359,17 @@ def test_each_image_has_its_own_target_and_leaves_alone(outputs):
         (ValueError, "gamma must be >= 0, got -0.1", {"gamma": -0.1}),
         (ValueError, "gamma must be <= 1, got 14.5", {"gamma": 14.5}),
         (TypeError, "gamma must be a number, got None", {"gamma": None}),
-        (ValueError, "outputs must be 'probabilities' or 'logits', got 'softmax'", {"outputs": "softmax"}),
+        (
+            ValueError,
+            "outputs must be 'probabilities' or 'logits', got 'softmax'",
+            {"outputs": "softmax"},
+        ),
         (ValueError, "target must lie in 0..3, the model's classes, got 4", {"target": 4}),
-        (ValueError, "target must lie in 0..3, the model's classes, got 4", {"target": 4, "outputs": "logits"}),
+        (
+            ValueError,
+            "target must lie in 0..3, the model's classes, got 4",
+            {"target": 4, "outputs": "logits"},
+        ),
         (ValueError, "exactly one of y .* and target .*, got neither", {"target": None}),
     ],
 )

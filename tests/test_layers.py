@@ -46,20 +46,31 @@ TABLE = {
     "Reshape": (lambda: Reshape(3, 2), (6,), (3, 2)),
     "Normalize": (lambda: Normalize([0.1, 0.5], [0.2, 0.3]), (3, 2, 2), (3, 2, 2)),
     "Dropout": (lambda: Dropout(0.4), (5,), (5,)),
-    "Sequential": (lambda: Sequential(Conv2D(1, 2), Tanh(), Flatten(), Dense(8, 3)), (4, 4, 1), (3,)),
+    "Sequential": (
+        lambda: Sequential(Conv2D(1, 2), Tanh(), Flatten(), Dense(8, 3)),
+        (4, 4, 1),
+        (3,),
+    ),
 }
 
 
 def inputs(shape, count=3):
     """Numbers in (-1, 1), all different: away from kinks."""
     n = count * math.prod(shape)
-    return np.random.default_rng(0).permutation((np.arange(n) + 0.4) / max(n, 1) * 2 - 1).reshape(count, *shape)
+    return (
+        np.random.default_rng(0)
+        .permutation((np.arange(n) + 0.4) / max(n, 1) * 2 - 1)
+        .reshape(count, *shape)
+    )
 
 
 def randomized(layer, xp=np, dtype=np.float64):
     """The layer with new weights, and biases that are not zero."""
     rng = np.random.default_rng(1)
-    layer.parameters = {name: xp.asarray(rng.normal(size=p.shape), dtype=dtype) for name, p in layer.parameters.items()}
+    layer.parameters = {
+        name: xp.asarray(rng.normal(size=p.shape), dtype=dtype)
+        for name, p in layer.parameters.items()
+    }
     return layer
 
 
@@ -81,14 +92,20 @@ class TestEachLayer:
             return layer.apply(dict(zip(names, values, strict=True)), x)
 
         assert gradcheck(f, x, *layer.parameters.values()) < 1e-6
-        assert gradcheck(lambda *values: f(x, *values), *layer.parameters.values()) < 1e-6 if names else True
+        assert (
+            gradcheck(lambda *values: f(x, *values), *layer.parameters.values()) < 1e-6
+            if names
+            else True
+        )
         np.testing.assert_array_equal(pull(value), pull(value))
 
     def test_float32_on_every_backend_also_for_an_empty_batch(self, name, xp):
         make, shape, value_shape = TABLE[name]
         reference = randomized(make())
         layer = randomized(make(), xp, xp.float32)
-        assert all(isinstance(p, xp.ndarray) for p in make().parameters.values())  # where new weights are made
+        assert all(
+            isinstance(p, xp.ndarray) for p in make().parameters.values()
+        )  # where new weights are made
         for count in (0, 3):
             x = inputs(shape, count)
             value, pull = vjp(layer, xp.asarray(x, dtype=xp.float32))
@@ -98,7 +115,9 @@ class TestEachLayer:
             assert isinstance(gradient, xp.ndarray)
             expected, expected_pull = vjp(reference, x)
             np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(to_numpy(gradient), expected_pull(np.ones_like(expected)), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                to_numpy(gradient), expected_pull(np.ones_like(expected)), rtol=1e-4, atol=1e-5
+            )
 
     def test_nothing_given_is_changed(self, name):
         make, shape, _ = TABLE[name]
@@ -135,7 +154,10 @@ class TestValues:
             (Sigmoid(), ops.sigmoid),
             (Tanh(), ops.tanh),
             (MaxPool(), lambda x: conv.max_pool2d(x, 2)),
-            (MaxPool(3, stride=1, padding="same"), lambda x: conv.max_pool2d(x, 3, stride=1, padding="same")),
+            (
+                MaxPool(3, stride=1, padding="same"),
+                lambda x: conv.max_pool2d(x, 3, stride=1, padding="same"),
+            ),
             (AvgPool(), lambda x: conv.avg_pool2d(x, 2)),
             (AvgPool(3, stride=2, padding=1), lambda x: conv.avg_pool2d(x, 3, stride=2, padding=1)),
             (GlobalAvgPool(), lambda x: x.mean(axis=(1, 2))),
@@ -150,9 +172,13 @@ class TestValues:
         x = inputs((4, 5, 2))
         for make, f in [(Conv2D, conv.conv2d), (ConvTranspose2D, conv.conv2d_transpose)]:
             layer = randomized(make(2, 3, (2, 3), stride=2, padding="same"))
-            np.testing.assert_array_equal(layer(x), f(x, layer.weight, layer.bias, stride=2, padding="same"))
+            np.testing.assert_array_equal(
+                layer(x), f(x, layer.weight, layer.bias, stride=2, padding="same")
+            )
         layer = randomized(DepthwiseConv2D(2, (2, 3), stride=2, padding="same"))
-        np.testing.assert_array_equal(layer(x), conv.depthwise_conv2d(x, layer.weight, layer.bias, stride=2, padding="same"))
+        np.testing.assert_array_equal(
+            layer(x), conv.depthwise_conv2d(x, layer.weight, layer.bias, stride=2, padding="same")
+        )
 
     def test_weight_shapes(self):
         shapes = {
@@ -223,10 +249,14 @@ class TestDropout:
         assert (y == 0).mean() == pytest.approx(p, abs=5 * deviation)
         assert y.mean() == pytest.approx(1, abs=5 * deviation / (1 - p))
         np.testing.assert_allclose(y[y != 0], 1 / (1 - p), rtol=1e-6)
-        np.testing.assert_array_equal(pull(self.x), y)  # the same numbers are dropped on the way back
+        np.testing.assert_array_equal(
+            pull(self.x), y
+        )  # the same numbers are dropped on the way back
 
     def test_draws_from_the_generator_given(self):
-        one, same, other = (Dropout(0.5).apply({}, self.x, np.random.default_rng(seed)) for seed in (1, 1, 2))
+        one, same, other = (
+            Dropout(0.5).apply({}, self.x, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        )
         np.testing.assert_array_equal(one, same)
         assert (one != other).any()
         rng = np.random.default_rng(1)
@@ -241,7 +271,9 @@ class TestDropout:
 
     def test_the_same_on_every_backend(self, xp):
         y = Dropout(0.5).apply({}, xp.asarray(self.x), np.random.default_rng(3))
-        np.testing.assert_array_equal(to_numpy(y), Dropout(0.5).apply({}, self.x, np.random.default_rng(3)))
+        np.testing.assert_array_equal(
+            to_numpy(y), Dropout(0.5).apply({}, self.x, np.random.default_rng(3))
+        )
 
     @pytest.mark.parametrize("p", [1, -0.1, 2, np.nan])
     def test_other_shares(self, p):
@@ -273,7 +305,14 @@ class TestSequential:
 
     def test_names(self):
         model = self.model()
-        assert list(model.parameters) == ["0.weight", "0.bias", "2.1.weight", "2.1.bias", "3.weight", "3.bias"]
+        assert list(model.parameters) == [
+            "0.weight",
+            "0.bias",
+            "2.1.weight",
+            "2.1.bias",
+            "3.weight",
+            "3.bias",
+        ]
         assert model.parameters["2.1.weight"] is model[2][1].weight
 
     def test_apply_uses_what_it_is_given_and_not_its_own(self):
@@ -296,7 +335,9 @@ class TestSequential:
     def test_activation_bytes_are_those_of_one_example(self):
         model = Sequential(Flatten(), Dense(4, 8), ReLU())
         assert model.activation_bytes((2, 2, 1), np.float32) == 4 * (4 + 8 + 8)
-        assert model.activation_bytes((2, 2, 1), np.float32) == sum(a.nbytes for a in model.activations(np.zeros((1, 2, 2, 1), np.float32)))
+        assert model.activation_bytes((2, 2, 1), np.float32) == sum(
+            a.nbytes for a in model.activations(np.zeros((1, 2, 2, 1), np.float32))
+        )
 
     def test_repr_shows_every_layer(self):
         shown = repr(Sequential(Dense(2, 3), ReLU()))
@@ -309,7 +350,11 @@ class TestSequential:
         del wrong["0.bias"]
         with pytest.raises(ValueError, match="do not fit the model") as caught:
             model.parameters = wrong
-        for part in ("0.bias is missing", "9.weight is unknown", "3.weight has shape (3, 4), expected (3, 2)"):
+        for part in (
+            "0.bias is missing",
+            "9.weight is unknown",
+            "3.weight has shape (3, 4), expected (3, 2)",
+        ):
             assert part in str(caught.value)
         for name, p in model.parameters.items():
             assert p is before[name]
@@ -338,7 +383,14 @@ class TestNothingUnasked:
 
     def models(self):
         yield cnn((8, 8, 1), rng=0)
-        yield Sequential(ConvTranspose2D(1, 2), DepthwiseConv2D(2), Normalize(0.5, 0.5), Dropout(), Flatten(), Dense(128, 4))
+        yield Sequential(
+            ConvTranspose2D(1, 2),
+            DepthwiseConv2D(2),
+            Normalize(0.5, 0.5),
+            Dropout(),
+            Flatten(),
+            Dense(128, 4),
+        )
 
     def test_no_weight_gradient_during_an_input_gradient(self, runs):
         x, y = inputs((8, 8, 1)).astype(np.float32), np.array([0, 1, 2])
@@ -355,7 +407,12 @@ class TestNothingUnasked:
         for model in self.models():
             runs.clear()
             names, values = zip(*model.parameters.items(), strict=True)
-            grad(lambda *p: losses.cross_entropy(model.apply(dict(zip(names, p, strict=True)), x), y).sum(), *values)  # noqa: B023
+            grad(
+                lambda *p: losses.cross_entropy(
+                    model.apply(dict(zip(names, p, strict=True)), x), y
+                ).sum(),
+                *values,
+            )  # noqa: B023
             assert not any(value is x for value in runs)
             for p in values:
                 assert sum(value is p for value in runs) == 1
@@ -372,22 +429,36 @@ class TestNothingUnasked:
         w = model[2].weight
         grad(lambda w: model.apply({**model.parameters, "2.weight": w}, x).sum(), w)
         assert sum(value is w for value in runs) == 1
-        assert not any(value is p for value in runs for p in model.parameters.values() if p is not w)
+        assert not any(
+            value is p for value in runs for p in model.parameters.values() if p is not w
+        )
 
 
 @pytest.mark.parametrize(
     ("f", "error", "message"),
     [
-        (lambda: Dense(3, 2)(np.ones((2, 3, 1))), ValueError, r"Dense expects \(N, 3\), got \(2, 3, 1\): is a Flatten missing\?"),
+        (
+            lambda: Dense(3, 2)(np.ones((2, 3, 1))),
+            ValueError,
+            r"Dense expects \(N, 3\), got \(2, 3, 1\): is a Flatten missing\?",
+        ),
         (lambda: Dense(3, 2)(np.ones((2, 4))), ValueError, r"Dense expects \(N, 3\), got \(2, 4\)"),
         (lambda: Dense(3, 2)(np.ones(3)), ValueError, r"Dense expects \(N, 3\), got \(3,\)"),
-        (lambda: Conv2D(3, 2)(np.ones((1, 4, 4, 1))), ValueError, "x has 1 channels, but the kernel expects 3"),
+        (
+            lambda: Conv2D(3, 2)(np.ones((1, 4, 4, 1))),
+            ValueError,
+            "x has 1 channels, but the kernel expects 3",
+        ),
         (lambda: Reshape(-1, 2), ValueError, r"shape must be positive integers, got \(-1, 2\)"),
         (lambda: Reshape((2, 3)), ValueError, "shape must be positive integers"),
         (lambda: Normalize(0, 0), ValueError, "std finite and > 0, got 0 and 0"),
         (lambda: Normalize(np.nan, 1), ValueError, "mean must be finite"),
         (lambda: Normalize(0.5, [1, -1]), ValueError, "std finite and > 0"),
-        (lambda: Normalize(0.5, 0.5)(np.ones((1, 2), np.uint8)), TypeError, "floating-point images, got uint8"),
+        (
+            lambda: Normalize(0.5, 0.5)(np.ones((1, 2), np.uint8)),
+            TypeError,
+            "floating-point images, got uint8",
+        ),
         (lambda: Layer()(np.ones(1)), NotImplementedError, "Layer does not say what it computes"),
     ],
 )
@@ -424,7 +495,11 @@ def test_against_torch():
     z = torch.sigmoid(z @ p["8.weight"] + p["8.bias"])
 
     names = list(model.parameters)
-    value, pull = vjp(lambda x, *w: model.apply(dict(zip(names, w, strict=True)), x), x, *model.parameters.values())
+    value, pull = vjp(
+        lambda x, *w: model.apply(dict(zip(names, w, strict=True)), x),
+        x,
+        *model.parameters.values(),
+    )
     np.testing.assert_allclose(value, z.detach().numpy(), atol=1e-13)
     g = np.random.default_rng(0).normal(size=value.shape)
     z.backward(torch.tensor(g))

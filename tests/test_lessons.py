@@ -13,7 +13,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
-ITEMS = {f"{document}{n}" for document, count in zip("ABCDE", (11, 7, 7, 11, 11), strict=True) for n in range(1, count + 1)}
+ITEMS = {
+    f"{document}{n}"
+    for document, count in zip("ABCDE", (11, 7, 7, 11, 11), strict=True)
+    for n in range(1, count + 1)
+}
 OPEN = {"E11"}  # an ImageNet ResNet-18: lessons/README.md says what it would take
 ERRORS = "17"  # the lesson that goes through all items with errors once more
 
@@ -22,7 +26,14 @@ def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
     """``python -m lessons ...`` in a process of its own."""
     env = {name: value for name, value in os.environ.items() if name not in ("MINADV_BACKEND",)}
     env |= {"PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, "-m", "lessons", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "lessons", *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -42,7 +53,9 @@ def copy(tmp_path: Path) -> Path:
         "compare('A1', 'a number', '1', '2')\n"
         "save(plotting.image(d.x_test[0]), 'digit', alt='A digit')\n"
     )
-    (folder / "02_bad.py").write_text("# %% [markdown]\n# # A bad lesson\n\n# %%\nprint('before')\nassert 1 == 2, 'one is not two'\n")
+    (folder / "02_bad.py").write_text(
+        "# %% [markdown]\n# # A bad lesson\n\n# %%\nprint('before')\nassert 1 == 2, 'one is not two'\n"
+    )
     return tmp_path
 
 
@@ -50,7 +63,9 @@ def test_runs_all_and_says_which_failed(copy):
     done = run("--no-progress", "--out", "out", cwd=copy)
     assert done.returncode == 1
     assert re.search(r"01_good +\d+\.\ds +1  ok", done.stdout)
-    assert re.search(r"02_bad +\d+\.\ds +0  FAILED: AssertionError: one is not two \(line 6\)", done.stdout)
+    assert re.search(
+        r"02_bad +\d+\.\ds +0  FAILED: AssertionError: one is not two \(line 6\)", done.stdout
+    )
     assert (copy / "out/01_good/digit.png").stat().st_size > 0
     assert "hello" in (copy / "out/01_good/output.txt").read_text()
     assert "before" in (copy / "out/02_bad/output.txt").read_text()
@@ -105,8 +120,12 @@ def test_trained_models_are_cached_and_a_damaged_cache_is_rebuilt(copy):
 def test_a_lesson_runs_by_itself(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "lessons/01_linear_models.py"), "--out", str(tmp_path)],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "ŷ = σ(-4) = 0.018" in done.stdout
     assert (tmp_path / "01_linear_models/growth.png").exists()
@@ -126,7 +145,9 @@ def test_all_lessons_pass_on_the_digits(tmp_path):
 
 def mirrored(lesson: Path) -> list[str]:
     """The items that a lesson's header claims."""
-    (line,) = re.findall(r"^# Mirrors: (.*)\.$", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (line,) = re.findall(
+        r"^# Mirrors: (.*)\.$", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     return line.split(", ")
 
 
@@ -140,10 +161,17 @@ def test_lesson_has_the_form_of_a_lesson(lesson):
 
 
 def test_the_map_lists_every_item_with_the_lessons_that_mirror_it():
-    text = (ROOT / "lessons/README.md").read_text(encoding="utf-8").split("## What the documents state")[0]
+    text = (
+        (ROOT / "lessons/README.md")
+        .read_text(encoding="utf-8")
+        .split("## What the documents state")[0]
+    )
     rows = re.findall(r"^\| ([A-E]\d+) \| [^|]+ \| ([^|]+) \|", text, flags=re.MULTILINE)
     assert [item for item, _ in rows] == sorted(ITEMS, key=lambda item: (item[0], int(item[1:])))
-    claimed = {item: {lesson.stem[:2] for lesson in LESSONS if item in mirrored(lesson)} - {ERRORS} for item in ITEMS}
+    claimed = {
+        item: {lesson.stem[:2] for lesson in LESSONS if item in mirrored(lesson)} - {ERRORS}
+        for item in ITEMS
+    }
     for item, lessons in rows:
         assert set(lessons.split(", ")) == (claimed[item] or {"open"}), item
     assert {item for item in ITEMS if not claimed[item]} == OPEN

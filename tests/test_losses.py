@@ -11,7 +11,14 @@ from hypothesis.extra import numpy as hnp
 from minadv import losses, ops
 from minadv.autograd import gradcheck, vjp
 from minadv.backend import to_numpy
-from minadv.losses import binary_cross_entropy, cross_entropy, kl, margin, soft_cross_entropy, squared_error
+from minadv.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    kl,
+    margin,
+    soft_cross_entropy,
+    squared_error,
+)
 
 few = settings(max_examples=30)
 rng = np.random.default_rng(0)
@@ -39,7 +46,9 @@ TABLE = {
 def labelled(draw):
     """Logits (N, K) of very different sizes, and labels."""
     n, k = draw(st.integers(0, 4)), draw(st.integers(2, 5))
-    z = draw(hnp.arrays(np.float64, (n, k), elements=st.floats(-1, 1))) * draw(st.sampled_from([1, 10, 100]))
+    z = draw(hnp.arrays(np.float64, (n, k), elements=st.floats(-1, 1))) * draw(
+        st.sampled_from([1, 10, 100])
+    )
     y = draw(hnp.arrays(np.int64, n, elements=st.integers(0, k - 1)))
     return z, y
 
@@ -73,8 +82,14 @@ def test_margin_and_cross_entropy_keep_sign_and_relative_accuracy(scale, dtype):
     with localcontext(prec=60):
         for n in range(20):
             exact_m, exact_ce, exact_dm, exact_dce = exact(z[n], y[n])
-            assert float(m[n]) == pytest.approx(float(exact_m), rel=4 * eps, abs=4 * eps * np.log(10))  # whatever the logits' size
-            for found, reference in [(ce[n], exact_ce), *zip(dm[n], exact_dm, strict=True), *zip(dce[n], exact_dce, strict=True)]:
+            assert float(m[n]) == pytest.approx(
+                float(exact_m), rel=4 * eps, abs=4 * eps * np.log(10)
+            )  # whatever the logits' size
+            for found, reference in [
+                (ce[n], exact_ce),
+                *zip(dm[n], exact_dm, strict=True),
+                *zip(dce[n], exact_dce, strict=True),
+            ]:
                 assert float(found) == pytest.approx(float(reference), rel=rtol, abs=tiny * 1e3)
                 if abs(reference) > tiny:
                     assert (float(found) > 0) == (reference > 0)
@@ -111,7 +126,9 @@ def test_cross_entropy_is_a_function_of_the_margin(case):
     ce, pull_ce = vjp(lambda z: cross_entropy(z, y), z)
     np.testing.assert_allclose(ce, np.logaddexp(0, -m), rtol=1e-12)
     ones = np.ones(len(z))
-    np.testing.assert_allclose(pull_ce(ones), -(1 / (1 + np.exp(m)))[:, None] * pull_m(ones), rtol=1e-10, atol=1e-300)
+    np.testing.assert_allclose(
+        pull_ce(ones), -(1 / (1 + np.exp(m)))[:, None] * pull_m(ones), rtol=1e-10, atol=1e-300
+    )
     np.testing.assert_allclose(ce, -ops.log_softmax(z)[np.arange(len(z)), y], rtol=1e-9, atol=1e-12)
 
 
@@ -131,7 +148,9 @@ def test_large_logits_that_are_close_cost_the_margin_no_accuracy():
 
 def test_the_margin_is_positive_where_the_label_has_more_than_half():
     z = np.log(np.array([[0.6, 0.3, 0.1], [0.5, 0.25, 0.25], [0.4, 0.35, 0.25]]))
-    np.testing.assert_allclose(margin(z, np.array([0, 0, 0])), np.log([0.6 / 0.4, 1, 0.4 / 0.6]), atol=1e-15)
+    np.testing.assert_allclose(
+        margin(z, np.array([0, 0, 0])), np.log([0.6 / 0.4, 1, 0.4 / 0.6]), atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("t", [0.0, 1.0])
@@ -176,7 +195,9 @@ def test_soft_cross_entropy_divides_by_the_temperature(temperature):
 def test_soft_cross_entropy_is_least_at_its_own_labels_and_kl_is_the_difference():
     entropy = -(P * np.log(P)).sum(axis=1)
     np.testing.assert_allclose(soft_cross_entropy(np.log(P) * 2, P, temperature=2.0), entropy)
-    np.testing.assert_allclose(vjp(lambda z: soft_cross_entropy(z, P), np.log(P))[1](np.ones(4)), 0, atol=1e-15)
+    np.testing.assert_allclose(
+        vjp(lambda z: soft_cross_entropy(z, P), np.log(P))[1](np.ones(4)), 0, atol=1e-15
+    )
     np.testing.assert_allclose(kl(P, ops.softmax(Z)), soft_cross_entropy(Z, P) - entropy, rtol=1e-9)
 
 
@@ -185,19 +206,28 @@ def test_binary_cross_entropy_is_cross_entropy_of_two_classes():
     two = np.concatenate([np.zeros_like(z), z], axis=1)
     np.testing.assert_allclose(binary_cross_entropy(z, t), cross_entropy(two, t[:, 0]), rtol=1e-12)
     np.testing.assert_allclose(
-        binary_cross_entropy(Z, T), (-T * np.log(ops.sigmoid(Z)) - (1 - T) * np.log(ops.sigmoid(-Z))).sum(axis=1), rtol=1e-12
+        binary_cross_entropy(Z, T),
+        (-T * np.log(ops.sigmoid(Z)) - (1 - T) * np.log(ops.sigmoid(-Z))).sum(axis=1),
+        rtol=1e-12,
     )
-    assert binary_cross_entropy(np.zeros(3), np.array([True, False, True])).tolist() == pytest.approx([np.log(2)] * 3)
+    assert binary_cross_entropy(
+        np.zeros(3), np.array([True, False, True])
+    ).tolist() == pytest.approx([np.log(2)] * 3)
 
 
 class TestKL:
     def test_closed_forms(self):
-        assert float(kl(np.array([0.5, 0.5]), np.array([0.25, 0.75]))) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+        assert float(kl(np.array([0.5, 0.5]), np.array([0.25, 0.75]))) == pytest.approx(
+            0.5 * np.log(2) + 0.5 * np.log(2 / 3)
+        )
         assert kl(P, P).tolist() == [0, 0, 0, 0]
         assert kl(P.reshape(2, 2, 5), P[::-1].reshape(2, 2, 5)).shape == (2, 2)
 
     def test_zeros(self):
-        p, q = np.array([[1.0, 0], [0, 1], [0.5, 0.5], [1, 0]]), np.array([[0.5, 0.5], [0, 1], [1, 0], [0, 1]])
+        p, q = (
+            np.array([[1.0, 0], [0, 1], [0.5, 0.5], [1, 0]]),
+            np.array([[0.5, 0.5], [0, 1], [1, 0], [0, 1]]),
+        )
         assert kl(p, q).tolist() == pytest.approx([np.log(2), 0, np.inf, np.inf])
         g = vjp(lambda q: kl(p[:2], q), q[:2])[1](np.ones(2))
         np.testing.assert_array_equal(g, [[-2, 0], [0, -1]])
@@ -236,7 +266,9 @@ def test_on_every_backend_in_float32_one_value_per_example(name, count, xp):
     assert (value.shape, gradient.shape) == ((count,), x.shape)
     assert value.dtype == gradient.dtype == np.float32
     np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(to_numpy(gradient), expected_pull(np.ones(count)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        to_numpy(gradient), expected_pull(np.ones(count)), rtol=1e-5, atol=1e-6
+    )
     plain = f(xp.asarray(x), here)
     assert isinstance(plain, xp.ndarray)
     np.testing.assert_array_equal(to_numpy(plain), expected)
@@ -249,7 +281,9 @@ def test_each_example_counts_alone_and_nothing_is_changed(name):
     x.flags.writeable = constant.flags.writeable = False
     value, pull = vjp(lambda x: f(x, constant), x)
     for n in range(4):
-        np.testing.assert_allclose(f(x[n : n + 1], constant[n : n + 1]), value[n : n + 1], rtol=1e-13)
+        np.testing.assert_allclose(
+            f(x[n : n + 1], constant[n : n + 1]), value[n : n + 1], rtol=1e-13
+        )
         g = pull(np.eye(4)[n])
         assert not np.delete(g, n, axis=0).any()
 
@@ -264,11 +298,25 @@ def test_against_torch():
     log_p = lambda z: f.log_softmax(z, dim=1)  # noqa: E731
     for name, x, theirs in [
         ("cross_entropy", Z, lambda z: f.cross_entropy(z, torch.tensor(Y), reduction="none")),
-        ("soft_cross_entropy", Z, lambda z: f.cross_entropy(z / 3, torch.tensor(P), reduction="none")),
+        (
+            "soft_cross_entropy",
+            Z,
+            lambda z: f.cross_entropy(z / 3, torch.tensor(P), reduction="none"),
+        ),
         ("squared_error", Z, lambda z: f.mse_loss(z, torch.tensor(T), reduction="none").sum(1) / 2),
-        ("binary_cross_entropy", Z, lambda z: f.binary_cross_entropy_with_logits(z, torch.tensor(T), reduction="none").sum(1)),
+        (
+            "binary_cross_entropy",
+            Z,
+            lambda z: f.binary_cross_entropy_with_logits(z, torch.tensor(T), reduction="none").sum(
+                1
+            ),
+        ),
         ("kl", P, lambda p: (p * (p.log() - log_p(torch.tensor(Z)))).sum(1)),
-        ("kl q", P, lambda q: f.kl_div(q.log(), torch.tensor(ops.softmax(Z)), reduction="none").sum(1)),
+        (
+            "kl q",
+            P,
+            lambda q: f.kl_div(q.log(), torch.tensor(ops.softmax(Z)), reduction="none").sum(1),
+        ),
     ]:
         tensor = torch.tensor(x, requires_grad=True)
         expected = theirs(tensor)
@@ -277,14 +325,21 @@ def test_against_torch():
         np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-10, err_msg=name)
         g = np.array([1.0, -2, 0.5, 3])
         expected.backward(torch.tensor(g))
-        np.testing.assert_allclose(pull(g), tensor.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            pull(g), tensor.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, margin])
 @pytest.mark.parametrize(
     ("z", "y", "error", "message"),
     [
-        (np.ones(3), Y[:3], ValueError, r"logits must be floating-point \(N, K\) with K >= 2, got float64 of shape \(3,\)"),
+        (
+            np.ones(3),
+            Y[:3],
+            ValueError,
+            r"logits must be floating-point \(N, K\) with K >= 2, got float64 of shape \(3,\)",
+        ),
         (np.ones((4, 1)), Y, ValueError, r"K >= 2, got float64 of shape \(4, 1\)"),
         (np.ones((4, 5), int), Y, ValueError, "logits must be floating-point.*got int64"),
         (Z, Y[:3], ValueError, r"y must be 4 integer labels, got int64 of shape \(3,\)"),
@@ -305,12 +360,27 @@ def test_wrong_logits_and_labels(loss, z, y, error, message):
 @pytest.mark.parametrize(
     ("f", "message"),
     [
-        (lambda: soft_cross_entropy(Z, P[:, :4]), r"p must have the shape of the logits, \(4, 5\), got \(4, 4\)"),
-        (lambda: soft_cross_entropy(Z, P, temperature=0), "temperature must be a positive number, got 0"),
-        (lambda: soft_cross_entropy(Z, P, temperature=np.inf), "temperature must be a positive number, got inf"),
+        (
+            lambda: soft_cross_entropy(Z, P[:, :4]),
+            r"p must have the shape of the logits, \(4, 5\), got \(4, 4\)",
+        ),
+        (
+            lambda: soft_cross_entropy(Z, P, temperature=0),
+            "temperature must be a positive number, got 0",
+        ),
+        (
+            lambda: soft_cross_entropy(Z, P, temperature=np.inf),
+            "temperature must be a positive number, got inf",
+        ),
         (lambda: soft_cross_entropy(Z, P, temperature=-1.0), "temperature.*got -1.0"),
-        (lambda: squared_error(Z, Z[:, :1]), r"a and b must have one shape, got \(4, 5\) and \(4, 1\)"),
-        (lambda: binary_cross_entropy(Z, T[0]), r"t must have the shape of the logits, \(4, 5\), got \(5,\)"),
+        (
+            lambda: squared_error(Z, Z[:, :1]),
+            r"a and b must have one shape, got \(4, 5\) and \(4, 1\)",
+        ),
+        (
+            lambda: binary_cross_entropy(Z, T[0]),
+            r"t must have the shape of the logits, \(4, 5\), got \(5,\)",
+        ),
         (lambda: kl(P, P[0]), r"p and q must have one shape, got \(4, 5\) and \(5,\)"),
     ],
 )

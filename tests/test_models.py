@@ -24,15 +24,34 @@ class TestArchitectures:
     def test_document_d(self):
         model = cnn()
         sizes = [a.shape[1:] for a in model.activations(images(2, 28, 28, 1))]
-        assert sizes == [(28, 28, 16), (28, 28, 16), (13, 13, 32), (13, 13, 32), (6, 6, 64), (6, 6, 64), (2304,), (10,)]
+        assert sizes == [
+            (28, 28, 16),
+            (28, 28, 16),
+            (13, 13, 32),
+            (13, 13, 32),
+            (6, 6, 64),
+            (6, 6, 64),
+            (2304,),
+            (10,),
+        ]
         counts = [p.size for p in model.parameters.values()]
         assert counts == [9 * 16, 16, 9 * 16 * 32, 32, 9 * 32 * 64, 64, 2304 * 10, 10]
         assert {p.dtype for p in model.parameters.values()} == {np.dtype(np.float32)}
 
     def test_document_b(self):
         model = mlp()
-        assert [p.shape for p in model.parameters.values()] == [(784, 128), (128,), (128, 10), (10,)]
-        assert [a.shape for a in model.activations(images(3, 28, 28, 1))] == [(3, 784), (3, 128), (3, 128), (3, 10)]
+        assert [p.shape for p in model.parameters.values()] == [
+            (784, 128),
+            (128,),
+            (128, 10),
+            (10,),
+        ]
+        assert [a.shape for a in model.activations(images(3, 28, 28, 1))] == [
+            (3, 784),
+            (3, 128),
+            (3, 128),
+            (3, 10),
+        ]
 
     @pytest.mark.parametrize("size", [(7, 7), (8, 9), (10, 7), (15, 16)])
     def test_other_sizes_channels_and_classes(self, size):
@@ -51,7 +70,10 @@ class TestArchitectures:
         for name, p in one.parameters.items():
             np.testing.assert_array_equal(p, same.parameters[name])
             assert name.endswith("bias") or (p != other.parameters[name]).any()
-        assert make(dtype=np.float64).parameters["1.weight" if make is mlp else "0.weight"].dtype == np.float64
+        assert (
+            make(dtype=np.float64).parameters["1.weight" if make is mlp else "0.weight"].dtype
+            == np.float64
+        )
 
     @pytest.mark.parametrize("make", [mlp, cnn])
     def test_float32_and_empty_batches_on_every_backend(self, make, xp):
@@ -60,7 +82,9 @@ class TestArchitectures:
         for count in (0, 3):
             x = images(count, 8, 9, 1)
             y = np.arange(count)
-            value, pull = vjp(lambda x: losses.cross_entropy(model(x), xp.asarray(y)), xp.asarray(x))  # noqa: B023
+            value, pull = vjp(
+                lambda x: losses.cross_entropy(model(x), xp.asarray(y)), xp.asarray(x)
+            )  # noqa: B023
             gradient = pull(xp.ones_like(value))
             assert value.dtype == gradient.dtype == np.float32
             assert gradient.shape == x.shape
@@ -79,26 +103,42 @@ class TestArchitectures:
         x = images(1, 7, 7, 1, dtype=np.float64)
         names = list(model.parameters)
         rng = np.random.default_rng(1)
-        values = [rng.normal(size=p.shape) / 2 for p in model.parameters.values()]  # biases that keep away from the kink, too
-        assert gradcheck(lambda x, *w: model.apply(dict(zip(names, w, strict=True)), x), x, *values) < 1e-6
+        values = [
+            rng.normal(size=p.shape) / 2 for p in model.parameters.values()
+        ]  # biases that keep away from the kink, too
+        assert (
+            gradcheck(lambda x, *w: model.apply(dict(zip(names, w, strict=True)), x), x, *values)
+            < 1e-6
+        )
 
     def test_against_torch(self):
         torch = pytest.importorskip("torch")
         model = cnn(dtype=np.float64)
         x, y = images(3, 28, 28, 1, dtype=np.float64), np.array([3, 1, 7])
         f = torch.nn.functional
-        p = {name: torch.tensor(value, requires_grad=True) for name, value in model.parameters.items()}
+        p = {
+            name: torch.tensor(value, requires_grad=True)
+            for name, value in model.parameters.items()
+        }
         w = {i: p[f"{i}.weight"].permute(3, 2, 0, 1) for i in (0, 2, 4)}
         z = inputs = torch.tensor(x, requires_grad=True)
         z = torch.relu(f.conv2d(z.permute(0, 3, 1, 2), w[0], p["0.bias"], padding=1))
         z = torch.relu(f.conv2d(z, w[2], p["2.bias"], stride=2))
-        z = torch.relu(f.conv2d(z, w[4], p["4.bias"], stride=2)).permute(0, 2, 3, 1).reshape(3, 2304)
+        z = (
+            torch.relu(f.conv2d(z, w[4], p["4.bias"], stride=2))
+            .permute(0, 2, 3, 1)
+            .reshape(3, 2304)
+        )
         loss = f.cross_entropy(z @ p["7.weight"] + p["7.bias"], torch.tensor(y), reduction="sum")
         loss.backward()
 
         names = list(model.parameters)
         value, pull = vjp(
-            lambda x, *w: losses.cross_entropy(model.apply(dict(zip(names, w, strict=True)), x), y).sum(), x, *model.parameters.values()
+            lambda x, *w: losses.cross_entropy(
+                model.apply(dict(zip(names, w, strict=True)), x), y
+            ).sum(),
+            x,
+            *model.parameters.values(),
         )
         assert float(value) == pytest.approx(loss.item(), rel=1e-12)
         for mine, theirs in zip(pull(1.0), (inputs, *p.values()), strict=True):
@@ -120,7 +160,15 @@ class TestLogisticRegression:
 
     def test_gradients_by_weight(self):
         model = LogisticRegression(self.w, self.b)
-        assert gradcheck(lambda w, b, x: model.apply({"weight": w, "bias": b}, x), self.w, np.array(self.b), self.x) < 1e-6
+        assert (
+            gradcheck(
+                lambda w, b, x: model.apply({"weight": w, "bias": b}, x),
+                self.w,
+                np.array(self.b),
+                self.x,
+            )
+            < 1e-6
+        )
 
     def test_float32_on_every_backend(self, xp):
         model = LogisticRegression(self.w.astype(np.float32), self.b)
@@ -190,7 +238,9 @@ class TestSaveAndLoad:
 
     @pytest.mark.parametrize("moment", ["while writing", "before the rename"])
     @pytest.mark.parametrize("crash", [OSError, KeyboardInterrupt])
-    def test_a_crash_leaves_the_old_file_and_nothing_else(self, tmp_path, monkeypatch, moment, crash):
+    def test_a_crash_leaves_the_old_file_and_nothing_else(
+        self, tmp_path, monkeypatch, moment, crash
+    ):
         path = save_weights(small(1), tmp_path / "w.npz")
         before = path.read_bytes()
         write = np.savez
@@ -284,7 +334,11 @@ class TestDamage:
         path.write_bytes(pickle.dumps(Bomb()))
         self.refuses(path)
         parameters = small().parameters
-        np.savez(path, allow_pickle=True, **{**parameters, "3.bias": np.array([Bomb(), Bomb(), Bomb()], object)})
+        np.savez(
+            path,
+            allow_pickle=True,
+            **{**parameters, "3.bias": np.array([Bomb(), Bomb(), Bomb()], object)},
+        )
         self.refuses(path, "allow_pickle=False")
 
     def test_other_files(self, tmp_path):
@@ -309,4 +363,12 @@ class TestDamage:
 
 
 def test_public_names():
-    assert set(models.__all__) == {"LogisticRegression", "cnn", "deep_cnn", "mlp", "separable_cnn", "save_weights", "load_weights"}
+    assert set(models.__all__) == {
+        "LogisticRegression",
+        "cnn",
+        "deep_cnn",
+        "mlp",
+        "separable_cnn",
+        "save_weights",
+        "load_weights",
+    }

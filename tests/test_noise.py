@@ -20,7 +20,11 @@ def bounded_images(draw):
     dtype, bounds = draw(dtypes), draw(awkward_bounds())
     low, high = (float(dtype.type(b)) for b in bounds)
     assume(low < high)
-    return draw(float_arrays(shapes(2, 2, 0, 4) | shapes(4, 4, 1, 3), dtype, low, high).filter(lambda x: x.shape[1])), (low, high)
+    return draw(
+        float_arrays(shapes(2, 2, 0, 4) | shapes(4, 4, 1, 3), dtype, low, high).filter(
+            lambda x: x.shape[1]
+        )
+    ), (low, high)
 
 
 @given(bounded_images(), awkward_eps(1.0), st.integers(0, 2**32))
@@ -56,7 +60,9 @@ def test_noise_of_a_seed(xp):
     first = to_numpy(uniform_noise(x, eps=0.1, rng=5))
     assert np.array_equal(first, to_numpy(uniform_noise(x, eps=0.1, rng=np.random.default_rng(5))))
     assert not np.array_equal(first, to_numpy(uniform_noise(x, eps=0.1, rng=6)))
-    assert np.array_equal(first[:2], to_numpy(uniform_noise(x[:2], eps=0.1, rng=5)))  # image after image
+    assert np.array_equal(
+        first[:2], to_numpy(uniform_noise(x[:2], eps=0.1, rng=5))
+    )  # image after image
 
 
 @given(bounded_images())
@@ -69,8 +75,13 @@ def test_negative_is_right_to_the_last_bit_and_stays_in_bounds(xp, case):
     assert ((low <= out) & (out <= high)).all()
     for before, after in zip(x.ravel().tolist(), out.ravel(), strict=True):
         exact = Fraction(low) + Fraction(high) - Fraction(before)
-        neighbors = [Fraction(float(np.nextafter(after, x.dtype.type(to)))) for to in (-np.inf, np.inf)]
-        assert all(abs(exact - Fraction(float(after))) <= abs(exact - b) * Fraction(1 + 2**-20) for b in neighbors)  # nearest
+        neighbors = [
+            Fraction(float(np.nextafter(after, x.dtype.type(to)))) for to in (-np.inf, np.inf)
+        ]
+        assert all(
+            abs(exact - Fraction(float(after))) <= abs(exact - b) * Fraction(1 + 2**-20)
+            for b in neighbors
+        )  # nearest
 
 
 @given(bounded_images())
@@ -91,4 +102,6 @@ def test_twice_negative_is_the_image_where_nothing_is_rounded(xp, dtype):
     assert np.array_equal(to_numpy(negative(xp.asarray(dyadic))), 1 - dyadic)
     for x, bounds in ((dyadic, (0, 1)), (2 * dyadic - 1, (-1, 1)), (256 * dyadic, (0, 255))):
         given_x = xp.asarray(x)
-        assert np.array_equal(to_numpy(negative(negative(given_x, bounds=bounds), bounds=bounds)), x)
+        assert np.array_equal(
+            to_numpy(negative(negative(given_x, bounds=bounds), bounds=bounds)), x
+        )

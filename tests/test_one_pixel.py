@@ -18,7 +18,9 @@ class Linear:
     """Logits ``x @ weight + bias``, row by row in one order of summation: so they do not depend on the batch. Keeps what it is asked."""
 
     def __init__(self, shape, classes=3, *, seed=0, scale=1.0, bias=0.0):
-        self.weight = scale * np.random.default_rng(seed).normal(size=(int(np.prod(shape)), classes))
+        self.weight = scale * np.random.default_rng(seed).normal(
+            size=(int(np.prod(shape)), classes)
+        )
         self.bias = np.broadcast_to(bias, classes)
         self.asked = []
 
@@ -44,7 +46,10 @@ def stubborn(shape, seed=0):
 class TestExhaustive:
     """On a tiny image all candidates can be listed. A linear margin is least where each value is at one of its bounds."""
 
-    @pytest.mark.parametrize(("shape", "pixels"), [((4, 5, 1), 1), ((3, 3, 3), 1), ((3, 4, 1), 2), ((12,), 1), ((12,), 2)])
+    @pytest.mark.parametrize(
+        ("shape", "pixels"),
+        [((4, 5, 1), 1), ((3, 3, 3), 1), ((3, 4, 1), 2), ((12,), 1), ((12,), 2)],
+    )
     @pytest.mark.parametrize("goal", ["y", "target"])
     def test_optimum_is_found(self, shape, pixels, goal):
         x = random_images((1, *shape), seed=1)
@@ -52,14 +57,25 @@ class TestExhaustive:
         grid = shape if len(shape) == 3 else (1, *shape, 1)
         listed = []
         for places in itertools.combinations(np.ndindex(grid[:2]), pixels):
-            for values in itertools.product(itertools.product([0.0, 1.0], repeat=grid[2]), repeat=pixels):
+            for values in itertools.product(
+                itertools.product([0.0, 1.0], repeat=grid[2]), repeat=pixels
+            ):
                 image = x[0].reshape(grid).copy()
                 for place, value in zip(places, values, strict=True):
                     image[place] = value
                 listed.append(image.reshape(shape))
         margins = np.subtract(*model(np.array(listed)).T)
         aim = {goal: 0 if goal == "y" else 1}
-        result = one_pixel(model, x, **aim, pixels=pixels, population=80, generations=80, mutation=0.8, recombination=0.5)
+        result = one_pixel(
+            model,
+            x,
+            **aim,
+            pixels=pixels,
+            population=80,
+            generations=80,
+            mutation=0.8,
+            recombination=0.5,
+        )
         assert result.x_adv[0].tolist() == listed[margins.argmin()].tolist()
         assert result.steps.tolist() == [80]
         assert result.label.tolist() == [0]
@@ -76,7 +92,9 @@ class TestExhaustive:
 
         def wanted(x):  # the larger, the better: odds of the target, or against y
             e = np.exp(network(x))
-            return e[:, 1] / (e[:, 0] + e[:, 2]) if "target" in goal else (e[:, 1] + e[:, 2]) / e[:, 0]
+            return (
+                e[:, 1] / (e[:, 0] + e[:, 2]) if "target" in goal else (e[:, 1] + e[:, 2]) / e[:, 0]
+            )
 
         fine = np.repeat(x, 16 * 101, axis=0)  # each of 16 pixels at each of 101 values
         place, value = np.divmod(np.arange(16 * 101), 101)
@@ -88,19 +106,40 @@ class TestExhaustive:
 
 class TestWhatIsPainted:
     @given(
-        shape=st.sampled_from([(1, 1, 1), (4, 3, 1), (2, 5, 3), (7,)]), pixels=st.integers(1, 5), bounds=st.sampled_from(BOUNDS),
-        dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 1000), recombination=st.floats(0, 1),
-        mutation=st.floats(0, 2), strategy=st.sampled_from(["rand1", "best1"]),
-    )  # fmt: skip
+        shape=st.sampled_from([(1, 1, 1), (4, 3, 1), (2, 5, 3), (7,)]),
+        pixels=st.integers(1, 5),
+        bounds=st.sampled_from(BOUNDS),
+        dtype=st.sampled_from([np.float32, np.float64]),
+        seed=st.integers(0, 1000),
+        recombination=st.floats(0, 1),
+        mutation=st.floats(0, 2),
+        strategy=st.sampled_from(["rand1", "best1"]),
+    )
     @settings(max_examples=60)
-    def test_never_beyond_the_budget_the_bounds_or_the_image(self, shape, pixels, bounds, dtype, seed, recombination, mutation, strategy):
+    def test_never_beyond_the_budget_the_bounds_or_the_image(
+        self, shape, pixels, bounds, dtype, seed, recombination, mutation, strategy
+    ):
         bounds = tuple(float(dtype(b)) for b in bounds)
         pixels = min(pixels, int(np.prod(shape[:2])))
         x = random_images((2, *shape), seed, dtype, bounds)
         before = x.copy()
         model = Linear(shape, seed=seed, scale=1 / (bounds[1] - bounds[0]))
-        search = {"mutation": mutation, "recombination": recombination, "strategy": strategy, "rng": seed}
-        result = one_pixel(model, x, y=model(x).argmax(axis=1), pixels=pixels, bounds=bounds, population=6, generations=5, **search)
+        search = {
+            "mutation": mutation,
+            "recombination": recombination,
+            "strategy": strategy,
+            "rng": seed,
+        }
+        result = one_pixel(
+            model,
+            x,
+            y=model(x).argmax(axis=1),
+            pixels=pixels,
+            bounds=bounds,
+            population=6,
+            generations=5,
+            **search,
+        )
         assert x.tobytes() == before.tobytes()
         assert result.x is x
         assert result.x_adv.dtype == dtype
@@ -108,7 +147,12 @@ class TestWhatIsPainted:
         for asked in model.asked:
             assert asked.dtype == dtype
             assert ((bounds[0] <= asked) & (asked <= bounds[1])).all()
-            changed = (asked[:, None] != x).reshape(len(asked), 2, -1, shape[2] if len(shape) == 3 else 1).any(axis=-1).sum(axis=-1)
+            changed = (
+                (asked[:, None] != x)
+                .reshape(len(asked), 2, -1, shape[2] if len(shape) == 3 else 1)
+                .any(axis=-1)
+                .sum(axis=-1)
+            )
             assert (changed.min(axis=1) <= pixels).all()  # from the image it was made of
 
     @pytest.mark.parametrize("bounds", BOUNDS)
@@ -119,7 +163,10 @@ class TestWhatIsPainted:
         for sign, end in ((1, high), (-1, low)):
 
             def model(x, sign=sign):
-                return np.stack([9 - sign * ((x - low) / (high - low)).sum(axis=(1, 2, 3)), 0 * x[:, 0, 0, 0]], axis=1)
+                return np.stack(
+                    [9 - sign * ((x - low) / (high - low)).sum(axis=(1, 2, 3)), 0 * x[:, 0, 0, 0]],
+                    axis=1,
+                )
 
             result = one_pixel(model, x, target=1, bounds=bounds, population=20, generations=40)
             assert np.sort(result.x_adv.ravel())[0 if end == low else -1] == end
@@ -139,7 +186,14 @@ class TestWhatIsPainted:
 
     def test_values_are_drawn_from_the_whole_range(self):
         model = stubborn((1, 1, 1))
-        one_pixel(model, np.full((1, 1, 1, 1), 0.5), y=0, population=1000, generations=1, bounds=(-1.0, 3.0))
+        one_pixel(
+            model,
+            np.full((1, 1, 1, 1), 0.5),
+            y=0,
+            population=1000,
+            generations=1,
+            bounds=(-1.0, 3.0),
+        )
         values = np.sort(model.asked[1].ravel())
         assert (np.abs(values - np.linspace(-1, 3, 1000, endpoint=False)) <= 4 / 1000).all()
 
@@ -171,7 +225,9 @@ class TestSuccess:
 
         def model(x):
             brightest, corner = x[..., 0].max(axis=(1, 2)), (place * x[..., 0]).max(axis=(1, 2))
-            return np.stack([0 * brightest + 0.5, brightest, 1.9 * corner - 0.8, brightest - 9], axis=1)
+            return np.stack(
+                [0 * brightest + 0.5, brightest, 1.9 * corner - 0.8, brightest - 9], axis=1
+            )
 
         untargeted = one_pixel(model, x, y=0, **QUICK)
         assert untargeted.label.tolist() == [1]
@@ -197,7 +253,10 @@ class TestSuccess:
         for i in range(len(x)):
             model.asked.clear()
             one_pixel(model, x[i : i + 1], y=y[i : i + 1], **QUICK)
-            wins = [bool((model(population).argmax(axis=1) != y[i]).any()) for population in model.asked[1:-1]]
+            wins = [
+                bool((model(population).argmax(axis=1) != y[i]).any())
+                for population in model.asked[1:-1]
+            ]
             assert result.steps[i] == len(wins)
             assert wins == [False] * (len(wins) - 1) + [bool(result.success[i])]
             assert result.success[i] or result.steps[i] == QUICK["generations"]
@@ -219,13 +278,18 @@ class TestSuccess:
     def test_one_label_serves_all_images(self):
         x = random_images((3, 3, 3, 1))
         model = Linear((3, 3, 1))
-        one, all_ = (one_pixel(model, x, target=target, **QUICK) for target in (2, np.array([2, 2, 2], np.uint8)))
+        one, all_ = (
+            one_pixel(model, x, target=target, **QUICK)
+            for target in (2, np.array([2, 2, 2], np.uint8))
+        )
         assert one.x_adv.tolist() == all_.x_adv.tolist()
 
     def test_a_model_of_the_package(self):
         x = random_images((5, 8, 8, 1), dtype=np.float32)
         model = cnn((8, 8, 1), 4)
-        result = one_pixel(model, x, y=model(x).argmax(axis=1), pixels=3, population=50, generations=10)
+        result = one_pixel(
+            model, x, y=model(x).argmax(axis=1), pixels=3, population=50, generations=10
+        )
         assert result.x_adv.dtype == np.float32
         assert result.success.any()
         np.testing.assert_array_equal(model(result.x_adv).argmax(axis=1), result.label)
@@ -234,7 +298,11 @@ class TestSuccess:
         x, model = random_images((3, 4, 5, 2)), Linear((4, 5, 2))
         y = model(x).argmax(axis=1)
         expected = one_pixel(model, x, y=y, **QUICK)
-        for same in (np.asfortranarray(x), np.repeat(x, 2, axis=2)[:, :, ::2], x.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1)):
+        for same in (
+            np.asfortranarray(x),
+            np.repeat(x, 2, axis=2)[:, :, ::2],
+            x.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1),
+        ):
             assert not same.flags.c_contiguous
             assert one_pixel(model, same, y=y, **QUICK).x_adv.tolist() == expected.x_adv.tolist()
         flat, row = np.asfortranarray(x.reshape(3, -1)), stubborn((40,))
@@ -282,7 +350,14 @@ class TestReproducible:
         x = random_images((12, 4, 4, 1))
         model = Linear((4, 4, 1), scale=2)
         label = (model(x).argmax(axis=1) + np.arange(12) // 10) % 3
-        search = {**QUICK, "pixels": 2, "strategy": strategy, "mutation": mutation, "recombination": 0.7, "rng": 7}
+        search = {
+            **QUICK,
+            "pixels": 2,
+            "strategy": strategy,
+            "mutation": mutation,
+            "recombination": 0.7,
+            "rng": 7,
+        }
         batch = one_pixel(model, x, **{goal: label if goal == "y" else (label + 1) % 3}, **search)
         assert len(set(batch.steps.tolist())) > 3
         for order in (np.arange(12)[::-1], *np.arange(12)[:, None]):
@@ -295,7 +370,9 @@ class TestReproducible:
         x = random_images((3, 4, 4, 1))
 
         def x_adv(rng):
-            return one_pixel(stubborn((4, 4, 1)), x, y=0, population=8, generations=3, rng=rng).x_adv.tolist()
+            return one_pixel(
+                stubborn((4, 4, 1)), x, y=0, population=8, generations=3, rng=rng
+            ).x_adv.tolist()
 
         assert x_adv(1) == x_adv(1) == x_adv(np.random.default_rng(1))
         assert x_adv(1) != x_adv(2)
@@ -309,7 +386,11 @@ class TestAnswers:
         from_logits = one_pixel(model, x, y=y, pixels=2, **QUICK)
         shifted = one_pixel(lambda x: model(x) + 3, x, y=y, pixels=2, **QUICK)
         from_probabilities = one_pixel(lambda x: softmax(model(x)), x, y=y, pixels=2, **QUICK)
-        assert from_logits.steps.tolist() == from_probabilities.steps.tolist() == shifted.steps.tolist()
+        assert (
+            from_logits.steps.tolist()
+            == from_probabilities.steps.tolist()
+            == shifted.steps.tolist()
+        )
         np.testing.assert_array_equal(from_logits.x_adv, from_probabilities.x_adv)
         np.testing.assert_array_equal(from_logits.x_adv, shifted.x_adv)
 
@@ -327,7 +408,9 @@ class TestAnswers:
 
     def test_probabilities_of_zero_and_one_are_legal(self):
         x = random_images((2, 3, 3, 1), dtype=np.float32)
-        result = one_pixel(lambda x: np.eye(3, dtype=x.dtype)[np.zeros(len(x), int)], x, target=2, **QUICK)
+        result = one_pixel(
+            lambda x: np.eye(3, dtype=x.dtype)[np.zeros(len(x), int)], x, target=2, **QUICK
+        )
         assert result.label.tolist() == [0, 0]
         assert (result.l0 <= 1).all()
 
@@ -351,7 +434,9 @@ class TestAnswers:
         found = one_pixel(model, xp.asarray(x), y=y, **search)
         for field in ("x_adv", "label", "success", "steps", "queries"):
             assert array_module(getattr(found, field)) is xp
-            np.testing.assert_allclose(to_numpy(getattr(found, field)), getattr(expected, field), rtol=1e-12)
+            np.testing.assert_allclose(
+                to_numpy(getattr(found, field)), getattr(expected, field), rtol=1e-12
+            )
 
     def test_progress_is_shown_on_request(self, capsys):
         x, model = random_images((1, 3, 3, 1)), stubborn((3, 3, 1))
@@ -399,14 +484,26 @@ class TestAnswers:
     ],
 )
 def test_wrong_arguments_are_named(error, named, arguments):
-    correct = {"predict": lambda x: x.reshape(len(x), 9)[:, :3], "x": np.full((2, 3, 3, 1), 0.5), "y": 0, **QUICK}
+    correct = {
+        "predict": lambda x: x.reshape(len(x), 9)[:, :3],
+        "x": np.full((2, 3, 3, 1), 0.5),
+        "y": 0,
+        **QUICK,
+    }
     with pytest.raises(error, match=named):
         one_pixel(**{**correct, **arguments})
 
 
 def test_arguments_are_checked_before_the_first_query():
     predict = Linear((3, 3, 1))
-    for wrong in ({"population": 2}, {"mutation": 9.0}, {"recombination": -1.0}, {"pixels": 99}, {"generations": 0}, {"strategy": ""}):
+    for wrong in (
+        {"population": 2},
+        {"mutation": 9.0},
+        {"recombination": -1.0},
+        {"pixels": 99},
+        {"generations": 0},
+        {"strategy": ""},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             one_pixel(predict, np.full((1, 3, 3, 1), 0.5), y=0, **{**QUICK, **wrong})
     assert predict.asked == []

@@ -72,10 +72,26 @@ SOFTMAXES = {
 # The rest, and one of each kind above, as functions of one (3, 4) array: what must hold for all of them is tested on this table.
 SQUARE = (np.arange(12.0).reshape(4, 3) - 5.3) / 6
 TABLE = {name: f for name, (f, *_) in UNARY.items()}
-TABLE |= {f"{name} left": lambda x, f=f: f(x, SQUARE.T) for name, (f, _) in BINARY.items() if name != "where"}
-TABLE |= {f"{name} right": lambda x, f=f: f(SQUARE.T + 2, x) for name, (f, _) in BINARY.items() if name != "where"}
-TABLE |= {f"{name} {axis}": lambda x, f=f, axis=axis: f(x, axis=axis) for name, (f, _) in REDUCTIONS.items() for axis in (None, 0, -1)}
-TABLE |= {f"{name} {axis}": lambda x, f=f, axis=axis: f(x, axis=axis) for name, (f, _) in SOFTMAXES.items() for axis in (0, 1)}
+TABLE |= {
+    f"{name} left": lambda x, f=f: f(x, SQUARE.T)
+    for name, (f, _) in BINARY.items()
+    if name != "where"
+}
+TABLE |= {
+    f"{name} right": lambda x, f=f: f(SQUARE.T + 2, x)
+    for name, (f, _) in BINARY.items()
+    if name != "where"
+}
+TABLE |= {
+    f"{name} {axis}": lambda x, f=f, axis=axis: f(x, axis=axis)
+    for name, (f, _) in REDUCTIONS.items()
+    for axis in (None, 0, -1)
+}
+TABLE |= {
+    f"{name} {axis}": lambda x, f=f, axis=axis: f(x, axis=axis)
+    for name, (f, _) in SOFTMAXES.items()
+    for axis in (0, 1)
+}
 TABLE |= {
     "where left": lambda x: ops.where(SQUARE.T > 0, x, 2.0),
     "where right": lambda x: ops.where(SQUARE.T > 0, 2, x),
@@ -113,7 +129,12 @@ def test_unary(name, shape, seed):
 
 
 @pytest.mark.parametrize("name", BINARY)
-@given(pair=hnp.mutually_broadcastable_shapes(num_shapes=2, min_dims=0, max_dims=3, min_side=0, max_side=3), seed=st.integers(0, 99))
+@given(
+    pair=hnp.mutually_broadcastable_shapes(
+        num_shapes=2, min_dims=0, max_dims=3, min_side=0, max_side=3
+    ),
+    seed=st.integers(0, 99),
+)
 @few
 def test_binary_with_broadcasting(name, pair, seed):
     f, reference = BINARY[name]
@@ -154,7 +175,9 @@ def test_reductions_as_methods_and_by_default(name):
     f, reference = REDUCTIONS[name]
     if name != "logsumexp":  # whose default is the last axis, as softmax's
         np.testing.assert_allclose(f(X), reference(X))
-        np.testing.assert_allclose(vjp(lambda x: getattr(x, name)(axis=1), X)[0], reference(X, axis=1))
+        np.testing.assert_allclose(
+            vjp(lambda x: getattr(x, name)(axis=1), X)[0], reference(X, axis=1)
+        )
     else:
         np.testing.assert_allclose(f(X), reference(X, axis=-1))
 
@@ -164,7 +187,9 @@ def test_reductions_as_methods_and_by_default(name):
 @few
 def test_softmaxes(name, data, shape, seed):
     f, reference = SOFTMAXES[name]
-    axis = data.draw(st.integers(-len(shape), len(shape) - 1) | hnp.valid_tuple_axes(len(shape), min_size=1))
+    axis = data.draw(
+        st.integers(-len(shape), len(shape) - 1) | hnp.valid_tuple_axes(len(shape), min_size=1)
+    )
     x = spread(shape, seed)
     np.testing.assert_allclose(f(x, axis=axis), reference(x, axis), rtol=1e-11, atol=1e-14)
     assert gradcheck(lambda x: f(x, axis=axis), x, rng=seed) < 1e-6
@@ -173,7 +198,11 @@ def test_softmaxes(name, data, shape, seed):
 @st.composite
 def factors(draw):
     """Shapes that matmul takes: matrices, vectors, stacks that broadcast."""
-    pair = draw(hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=2, min_side=0, max_side=3))
+    pair = draw(
+        hnp.mutually_broadcastable_shapes(
+            signature=np.matmul.signature, max_dims=2, min_side=0, max_side=3
+        )
+    )
     return pair.input_shapes
 
 
@@ -237,7 +266,13 @@ def test_concatenate(data, shape, count):
 @few
 def test_pad(data, shape):
     x = spread(shape)
-    widths = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=len(shape), max_size=len(shape)))
+    widths = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.integers(0, 2)),
+            min_size=len(shape),
+            max_size=len(shape),
+        )
+    )
     np.testing.assert_array_equal(ops.pad(x, widths, 7.0), np.pad(x, widths, constant_values=7.0))
     assert gradcheck(lambda x: ops.pad(x, widths, 7.0), x) < 1e-6
 
@@ -279,7 +314,20 @@ def test_float32_stays_float32_beside_float64_constants(name):
     np.testing.assert_allclose(gradient, expected_pull(np.ones(value.shape)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("constant", [2, 0.5, True, np.float64(0.5), np.float32(0.5), np.int64(2), np.array(0.5), X, X.astype(int) + 1])
+@pytest.mark.parametrize(
+    "constant",
+    [
+        2,
+        0.5,
+        True,
+        np.float64(0.5),
+        np.float32(0.5),
+        np.int64(2),
+        np.array(0.5),
+        X,
+        X.astype(int) + 1,
+    ],
+)
 @pytest.mark.parametrize("name", BINARY)
 def test_no_constant_changes_the_dtype(name, constant):
     f = BINARY[name][0]
@@ -290,7 +338,9 @@ def test_no_constant_changes_the_dtype(name, constant):
             gradcheck(g, X + 0.01)
 
 
-@pytest.mark.parametrize("number", [3, 0.5, np.float64(0.5), np.float32(0.5), np.int64(3), np.array(2.0)])
+@pytest.mark.parametrize(
+    "number", [3, 0.5, np.float64(0.5), np.float32(0.5), np.int64(3), np.array(2.0)]
+)
 def test_nor_does_a_parameter(number):
     x = X.astype(np.float32)
     for f in (
@@ -320,9 +370,16 @@ def test_on_every_backend(name, xp, monkeypatch):
 def test_zero_dimensional_and_empty_on_every_backend(name, xp):
     f = UNARY[name][0] if name in UNARY else BINARY[name][0]
     for shape in [(), (0,), (0, 3), (2, 0)]:
-        xs = [xp.asarray(spread(shape, i, 0.2, 1.7), dtype=xp.float32) for i in range(1 if name in UNARY else 2)]
+        xs = [
+            xp.asarray(spread(shape, i, 0.2, 1.7), dtype=xp.float32)
+            for i in range(1 if name in UNARY else 2)
+        ]
         value, pull = vjp(f, *xs)
-        for x, gradient in zip(xs, [pull(xp.ones_like(value))] if name in UNARY else pull(xp.ones_like(value)), strict=True):
+        for x, gradient in zip(
+            xs,
+            [pull(xp.ones_like(value))] if name in UNARY else pull(xp.ones_like(value)),
+            strict=True,
+        ):
             assert isinstance(gradient, xp.ndarray)
             assert (gradient.shape, gradient.dtype) == (x.shape, np.float32)
 
@@ -373,7 +430,9 @@ def test_numbers_are_taken_as_well(name):
 )
 def test_conventions(f, x, derivative):
     for dtype in (np.float32, np.float64):
-        np.testing.assert_array_equal(grad(lambda x: ops.sum(f(x)), np.array(x, dtype)), np.array(derivative, dtype))
+        np.testing.assert_array_equal(
+            grad(lambda x: ops.sum(f(x)), np.array(x, dtype)), np.array(derivative, dtype)
+        )
 
 
 def test_several_largest_share_evenly_in_each_row():
@@ -386,7 +445,9 @@ def test_several_largest_share_evenly_in_each_row():
 def test_an_index_used_twice_gets_both_gradients():
     x, g = np.arange(4.0), np.array([1.0, 10, 100, 1000])
     np.testing.assert_array_equal(vjp(lambda x: x[[1, 1, 3, 1]], x)[1](g), [0, 1011, 0, 100])
-    np.testing.assert_array_equal(vjp(lambda x: x.reshape(2, 2)[[0, 1, 0, 0], [1, 1, 1, 0]], x)[1](g), [1000, 101, 0, 10])
+    np.testing.assert_array_equal(
+        vjp(lambda x: x.reshape(2, 2)[[0, 1, 0, 0], [1, 1, 1, 0]], x)[1](g), [1000, 101, 0, 10]
+    )
     np.testing.assert_array_equal(vjp(lambda x: x[x > 1.5], x)[1](g[:2]), [0, 0, 1, 10])
 
 
@@ -407,14 +468,19 @@ def test_comparisons_give_constants():
     np.testing.assert_array_equal(grad(lambda x: (x * x * (x > 0)).sum(), x), [0, 0, 4])
 
 
-@pytest.mark.parametrize("condition", [True, False, np.True_, np.array([1, 0, 2]), np.array([[True], [False]]), [0, 1, 1], 1])
+@pytest.mark.parametrize(
+    "condition",
+    [True, False, np.True_, np.array([1, 0, 2]), np.array([[True], [False]]), [0, 1, 1], 1],
+)
 def test_whatever_numpy_takes_for_a_condition(condition):
     a, b = np.array([1.0, 2, 3]), np.array([[4.0], [5]])
     value, pull = vjp(lambda a, b: ops.where(condition, a, b), a, b)
     np.testing.assert_array_equal(value, np.where(condition, a, b))
     g = np.arange(6.0).reshape(2, 3)
     truth = np.broadcast_to(np.asarray(condition, bool), (2, 3))
-    for found, expected in zip(pull(g), [(g * truth).sum(axis=0), (g * ~truth).sum(axis=1, keepdims=True)], strict=True):
+    for found, expected in zip(
+        pull(g), [(g * truth).sum(axis=0), (g * ~truth).sum(axis=1, keepdims=True)], strict=True
+    ):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -422,10 +488,14 @@ def test_what_is_not_chosen_leaves_no_nan():
     x = np.array([-1.0, 0, 4])
     safe = ops.where(x > 0, x, 1.0)
     np.testing.assert_array_equal(ops.sqrt(safe), [1, 1, 2])
-    found = grad(lambda x: ops.where(x0 > 0, ops.sqrt(ops.where(x0 > 0, x, 1.0)), 0.0).sum(), x0 := x)
+    found = grad(
+        lambda x: ops.where(x0 > 0, ops.sqrt(ops.where(x0 > 0, x, 1.0)), 0.0).sum(), x0 := x
+    )
     np.testing.assert_array_equal(found, [0, 0, 0.25])
     with np.errstate(divide="ignore"):
-        g = vjp(lambda a: ops.where(np.array([True, False]), a, 0.0), np.ones(2))[1](np.array([1.0, np.inf]))
+        g = vjp(lambda a: ops.where(np.array([True, False]), a, 0.0), np.ones(2))[1](
+            np.array([1.0, np.inf])
+        )
     np.testing.assert_array_equal(g, [1, 0])
 
 
@@ -438,7 +508,23 @@ def exactly(f, x):
         return float(f(Decimal(float(x))))
 
 
-FAR = [-700.0, -100.0, -40.0, -17.0, -5.0, -1e-3, -1e-10, 0.0, 1e-10, 1e-3, 5.0, 17.0, 40.0, 100.0, 700.0]
+FAR = [
+    -700.0,
+    -100.0,
+    -40.0,
+    -17.0,
+    -5.0,
+    -1e-3,
+    -1e-10,
+    0.0,
+    1e-10,
+    1e-3,
+    5.0,
+    17.0,
+    40.0,
+    100.0,
+    700.0,
+]
 
 
 @pytest.mark.parametrize(
@@ -446,7 +532,11 @@ FAR = [-700.0, -100.0, -40.0, -17.0, -5.0, -1e-3, -1e-10, 0.0, 1e-10, 1e-3, 5.0,
     [
         (ops.sigmoid, lambda x: 1 / (1 + (-x).exp()), lambda x: (-x).exp() / (1 + (-x).exp()) ** 2),
         (ops.softplus, lambda x: (1 + x.exp()).ln(), lambda x: 1 / (1 + (-x).exp())),
-        (ops.tanh, lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()), lambda x: 4 / (x.exp() + (-x).exp()) ** 2),
+        (
+            ops.tanh,
+            lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
+            lambda x: 4 / (x.exp() + (-x).exp()) ** 2,
+        ),
     ],
     ids=["sigmoid", "softplus", "tanh"],
 )
@@ -457,10 +547,14 @@ def test_relative_accuracy_far_into_saturation(f, value, derivative, dtype):
     found, pull = vjp(f, x)
     few = 8 * np.finfo(dtype).eps
     np.testing.assert_allclose(found, [exactly(value, v) for v in x], rtol=few)
-    np.testing.assert_allclose(pull(np.ones_like(x)), [exactly(derivative, v) for v in x], rtol=few * 4)
+    np.testing.assert_allclose(
+        pull(np.ones_like(x)), [exactly(derivative, v) for v in x], rtol=few * 4
+    )
 
 
-@pytest.mark.parametrize("f", [ops.sigmoid, ops.softplus, ops.tanh, ops.relu, ops.abs, lambda x: ops.leaky_relu(x, 0.1)])
+@pytest.mark.parametrize(
+    "f", [ops.sigmoid, ops.softplus, ops.tanh, ops.relu, ops.abs, lambda x: ops.leaky_relu(x, 0.1)]
+)
 def test_the_largest_numbers_neither_overflow_nor_warn(f):
     for dtype in (np.float32, np.float64):
         x = np.array([-np.finfo(dtype).max, np.finfo(dtype).max / 4, -np.finfo(dtype).tiny], dtype)
@@ -485,7 +579,9 @@ def test_logsumexp_and_softmax_of_large_logits(scale, dtype):
             exact = top + sum((v - top).exp() for v in row).ln()
             expected = [float(v - exact) for v in row]
         np.testing.assert_allclose(found, float(exact), rtol=2 * np.finfo(dtype).eps)
-        np.testing.assert_allclose(log_p, expected, rtol=4 * np.finfo(dtype).eps, atol=2 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            log_p, expected, rtol=4 * np.finfo(dtype).eps, atol=2 * np.finfo(dtype).eps
+        )
 
 
 def test_subtracting_a_constant_from_all_logits_changes_nothing():

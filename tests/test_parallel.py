@@ -112,7 +112,9 @@ class TestRunChunks:
         caller, pool = threading.get_ident(), parallel._pool()
 
         def pool_of_the_caller():
-            assert threading.get_ident() == caller  # else the chunks may wait for each other for ever
+            assert (
+                threading.get_ident() == caller
+            )  # else the chunks may wait for each other for ever
             return pool
 
         def outer(x):
@@ -129,7 +131,9 @@ class TestRunChunks:
         found = [None] * 6
 
         def work(i):
-            found[i] = [map_chunks(lambda x: x * x, np.arange(50) + i, chunk=3).tolist() for _ in range(5)]
+            found[i] = [
+                map_chunks(lambda x: x * x, np.arange(50) + i, chunk=3).tolist() for _ in range(5)
+            ]
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
         for thread in threads:
@@ -143,7 +147,9 @@ class TestRunChunks:
     @pytest.mark.usefixtures("three_cores")
     def test_a_gpu_is_asked_from_one_thread_only(self, xp):
         here = threading.get_ident()
-        assert run_chunks(lambda x: threading.get_ident() == here, xp.arange(6), chunk=2) == [True] * 3
+        assert (
+            run_chunks(lambda x: threading.get_ident() == here, xp.arange(6), chunk=2) == [True] * 3
+        )
 
 
 class TestMapChunks:
@@ -170,7 +176,9 @@ class TestMapChunks:
         for count in (1, 2, 3, 5):
             use(monkeypatch, count)
             logits = map_chunks(model, x, chunk=16)
-            gradient = map_chunks(lambda x: grad(lambda x: model(x).max(axis=1).sum(), x), x, chunk=16)
+            gradient = map_chunks(
+                lambda x: grad(lambda x: model(x).max(axis=1).sum(), x), x, chunk=16
+            )
             found.append((logits.tobytes(), gradient.tobytes()))
         assert len(set(found)) == 1
 
@@ -270,7 +278,9 @@ class TestBlasThreads:
             return np.array([max(blas_threads())])
 
         def outer(x):
-            return np.array([max(blas_threads()), *run_chunks(inner, np.arange(3), chunk=1)[0]])[None]
+            return np.array([max(blas_threads()), *run_chunks(inner, np.arange(3), chunk=1)[0]])[
+                None
+            ]
 
         assert (map_chunks(outer, np.arange(9), chunk=1) == 1).all()
         assert blas_threads() == before

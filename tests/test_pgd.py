@@ -25,7 +25,12 @@ KINDS = pytest.mark.parametrize("kind", ["y", "target"])
 
 
 def mlp(pixels, *, classes=4, dtype=np.float32):
-    return Sequential(Flatten(), Dense(pixels, 32, rng=0, dtype=dtype), LeakyReLU(0.1), Dense(32, classes, rng=1, dtype=dtype))
+    return Sequential(
+        Flatten(),
+        Dense(pixels, 32, rng=0, dtype=dtype),
+        LeakyReLU(0.1),
+        Dense(32, classes, rng=1, dtype=dtype),
+    )
 
 
 def images(count, pixels=9, *, seed=0, dtype=np.float32):
@@ -64,14 +69,22 @@ def log_odds(model, x, **goal):
 def test_the_bound_holds_as_real_numbers(xp, norm, x, eps, alpha, random_start, steps):
     given_x = xp.asarray(x)
     model, seen = recording(mlp(x[0].size, dtype=x.dtype))
-    how = {"alpha": alpha, "random_start": random_start, "steps": steps, "norm": norm, "early_stop": False}
+    how = {
+        "alpha": alpha,
+        "random_start": random_start,
+        "steps": steps,
+        "norm": norm,
+        "early_stop": False,
+    }
     r = pgd(model, given_x, target=1, eps=eps, **how)
     assert np.array_equal(to_numpy(given_x), x)
     for z in [*seen, to_numpy(r.x_adv)]:
         assert (z.dtype, z.shape) == (x.dtype, x.shape)
         assert (z >= 0).all()
         assert (z <= 1).all()
-        for before, after in zip(x.reshape(len(x), -1).tolist(), z.reshape(len(z), -1).tolist(), strict=True):
+        for before, after in zip(
+            x.reshape(len(x), -1).tolist(), z.reshape(len(z), -1).tolist(), strict=True
+        ):
             change = [abs(Fraction(b) - Fraction(a)) for a, b in zip(before, after, strict=True)]
             if norm == "linf":
                 assert max(change) <= Fraction(eps)
@@ -91,7 +104,9 @@ def test_eps_0_changes_nothing(norm):
 @KINDS
 def test_one_step_is_fgsm(xp, kind):
     x, model = images(60), mlp(9)
-    r = pgd(model, x, **{kind: 2}, eps=0.1, alpha=0.1, steps=1, random_start=False, early_stop=False)
+    r = pgd(
+        model, x, **{kind: 2}, eps=0.1, alpha=0.1, steps=1, random_start=False, early_stop=False
+    )
     f = fgsm(model, x, **{kind: 2}, eps=0.1)
     assert np.array_equal(to_numpy(r.x_adv), to_numpy(f.x_adv))
     again = iterative_fgsm(model, x, **{kind: 2}, eps=0.1, steps=1)
@@ -103,7 +118,9 @@ def test_one_step_is_fgsm(xp, kind):
 def test_reaches_the_best_corner_on_a_linear_model(xp, kind, random_start):
     W = np.random.default_rng(0).normal(size=9).astype(np.float32)
     x = images(30)
-    r = pgd(LogisticRegression(W), x, **{kind: 0}, eps=0.3, random_start=random_start, early_stop=False)
+    r = pgd(
+        LogisticRegression(W), x, **{kind: 0}, eps=0.3, random_start=random_start, early_stop=False
+    )
     ball = Ball(x, 0.3)
     up = (W > 0) if kind == "y" else (W < 0)
     assert np.array_equal(to_numpy(r.x_adv), np.where(up, to_numpy(ball.high), to_numpy(ball.low)))
@@ -114,7 +131,13 @@ def test_reaches_the_best_corner_on_a_linear_model(xp, kind, random_start):
 def test_reaches_the_point_along_the_gradient_on_a_linear_model_in_l2(xp, kind, random_start):
     W = np.random.default_rng(0).normal(size=9)
     x = images(30, dtype=np.float64)
-    how = {"random_start": random_start, "early_stop": False, "norm": "l2", "alpha": 0.5, "steps": 60}
+    how = {
+        "random_start": random_start,
+        "early_stop": False,
+        "norm": "l2",
+        "alpha": 0.5,
+        "steps": 60,
+    }
     r = pgd(LogisticRegression(W), x, **{kind: 0}, eps=0.4, bounds=(-1, 2), **how)
     along = 0.4 * W / np.sqrt(W @ W) * (1 if kind == "y" else -1)
     assert np.allclose(to_numpy(r.x_adv), to_numpy(x) + along, rtol=0, atol=1e-9)
@@ -125,7 +148,10 @@ def test_a_tiny_gradient_gets_no_tiny_step(scale):
     """Two classes: the gradient is the difference of their weights, 1e-30 of them, and still each step has length alpha."""
     W = np.random.default_rng(0).normal(size=9).astype(np.float32)
     x = images(20)
-    usual, scaled = (pgd(LogisticRegression(w), x, y=0, eps=0.5, norm="l2", early_stop=False) for w in (W, W * np.float32(scale)))
+    usual, scaled = (
+        pgd(LogisticRegression(w), x, y=0, eps=0.5, norm="l2", early_stop=False)
+        for w in (W, W * np.float32(scale))
+    )
     assert np.array_equal(usual.x_adv, scaled.x_adv)
     assert usual.l2.min() > 0.3
 
@@ -152,7 +178,16 @@ def test_returns_the_best_of_all_iterates(xp, norm, kind, restarts):
 
 def test_a_success_is_better_than_a_failure_of_higher_log_odds(xp):
     """Three classes, away from class 0: p = (.40, .30, .30) fails with log-odds .41, p = (.45, .54, .01) succeeds with .20."""
-    p = np.array([[0.8, 0.1, 0.1], [0.40, 0.30, 0.30], [0.45, 0.54, 0.01], [0.42, 0.29, 0.29], [0.3, 0.6, 0.1], [0.4, 0.5, 0.1]])
+    p = np.array(
+        [
+            [0.8, 0.1, 0.1],
+            [0.40, 0.30, 0.30],
+            [0.45, 0.54, 0.01],
+            [0.42, 0.29, 0.29],
+            [0.3, 0.6, 0.1],
+            [0.4, 0.5, 0.1],
+        ]
+    )
     x = xp.asarray(np.arange(6.0).reshape(6, 1))
     logits = xp.asarray(np.log(p))
     best = Best(x[:1], Goal.of(x[:1], y=0), logits[:1])
@@ -184,7 +219,11 @@ def test_more_steps_and_more_restarts_are_never_worse(norm, kind):
     earlier = None
     how = {"eps": 0.25, "alpha": 0.2, "norm": norm, "early_stop": False}
     for steps, restarts in [(1, 1), (2, 1), (5, 1), (9, 1), (9, 2), (9, 4)]:
-        rank = log_odds(model, pgd(model, x, **{kind: 3}, steps=steps, restarts=restarts, **how).x_adv, **{kind: 3})
+        rank = log_odds(
+            model,
+            pgd(model, x, **{kind: 3}, steps=steps, restarts=restarts, **how).x_adv,
+            **{kind: 3},
+        )
         if earlier is not None:
             assert (rank[0] >= earlier[0]).all()
             assert (rank[1] >= earlier[1] - 1e-6)[rank[0] == earlier[0]].all()
@@ -200,15 +239,32 @@ def test_images_leave_with_their_first_success(xp, norm, kind):
     model, x = mlp(9), images(60)
     label = (to_numpy(model(x)).argmax(axis=1) + (kind == "target")) % 4
     recorder, seen = recording(model)
-    r = pgd(recorder, x, **{kind: label}, eps=0.4, alpha=0.05, steps=20, random_start=False, norm=norm)
+    r = pgd(
+        recorder, x, **{kind: label}, eps=0.4, alpha=0.05, steps=20, random_start=False, norm=norm
+    )
     steps, success = to_numpy(r.steps), to_numpy(r.success)
     assert success.any()
     assert len(np.unique(steps)) > 3
     assert (steps[~success] == 20).all()
-    assert [len(z) for z in seen[1:-1]] == [int((steps >= t).sum()) for t in range(21) if (steps >= t).any()]
+    assert [len(z) for z in seen[1:-1]] == [
+        int((steps >= t).sum()) for t in range(21) if (steps >= t).any()
+    ]
     first = []  # the first success of each image, from one run for each number of steps
     for t in range(21):
-        z = x if t == 0 else pgd(model, x, **{kind: label}, eps=0.4, alpha=0.05, steps=t, random_start=False, norm=norm).x_adv
+        z = (
+            x
+            if t == 0
+            else pgd(
+                model,
+                x,
+                **{kind: label},
+                eps=0.4,
+                alpha=0.05,
+                steps=t,
+                random_start=False,
+                norm=norm,
+            ).x_adv
+        )
         first.append(log_odds(model, z, **{kind: label})[0])
     assert np.array_equal(np.where(success, np.argmax(first, axis=0), 20), steps)
 
@@ -269,13 +325,18 @@ def test_starts_are_shared_by_the_images_and_differ_between_restarts(norm):
 
 def test_a_seed_means_the_same_each_time(xp):
     model, x = mlp(9), images(20)
-    first, same, other = (to_numpy(pgd(model, x, target=3, eps=0.1, steps=3, rng=seed).x_adv) for seed in (1, np.random.default_rng(1), 2))
+    first, same, other = (
+        to_numpy(pgd(model, x, target=3, eps=0.1, steps=3, rng=seed).x_adv)
+        for seed in (1, np.random.default_rng(1), 2)
+    )
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
 
 
 def test_restarts_without_a_random_start_are_refused():
-    with pytest.raises(ValueError, match="restarts must be 1 without random_start, all being the same, got 2"):
+    with pytest.raises(
+        ValueError, match="restarts must be 1 without random_start, all being the same, got 2"
+    ):
         pgd(mlp(9), images(1), y=0, eps=0.1, random_start=False, restarts=2)
 
 

@@ -29,7 +29,10 @@ def images(shape=(2, 5, 4, 3), seed=0, dtype=np.float64):
 
 def smooth(shape, classes=3, dtype=np.float64, scale=1.0):
     rng = np.random.default_rng(0)
-    dense = Dense(int(np.prod(shape)), 6, rng=rng, dtype=dtype), Dense(6, classes, rng=rng, dtype=dtype)
+    dense = (
+        Dense(int(np.prod(shape)), 6, rng=rng, dtype=dtype),
+        Dense(6, classes, rng=rng, dtype=dtype),
+    )
     dense[1].weight *= dtype(scale)
     return Sequential(Flatten(), dense[0], Tanh(), dense[1])
 
@@ -60,29 +63,57 @@ def test_each_pixel_is_the_weighted_sum_of_exact_fractions(method, old, new):
     x = images((1, *old, 1))
     by_row, by_column = (exact_weights(o, n, method) for o, n in zip(old, new, strict=True))
     expected = [
-        [float(sum(p * q * Fraction(x[0, i, j, 0]) for i, p in row.items() for j, q in column.items())) for column in by_column]
+        [
+            float(
+                sum(
+                    p * q * Fraction(x[0, i, j, 0])
+                    for i, p in row.items()
+                    for j, q in column.items()
+                )
+            )
+            for column in by_column
+        ]
         for row in by_row
     ]
-    np.testing.assert_allclose(resize(x, new, method=method)[0, :, :, 0], expected, rtol=1e-14, atol=0 if method == "nearest" else 1e-15)
+    np.testing.assert_allclose(
+        resize(x, new, method=method)[0, :, :, 0],
+        expected,
+        rtol=1e-14,
+        atol=0 if method == "nearest" else 1e-15,
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("old", "new"), [((5, 7), (5, 6)), ((8, 8), (7, 7)), ((28, 28), (25, 25)), ((6, 9), (13, 4)), ((1, 3), (4, 8)), ((331, 3), (299, 1))]
+    ("old", "new"),
+    [
+        ((5, 7), (5, 6)),
+        ((8, 8), (7, 7)),
+        ((28, 28), (25, 25)),
+        ((6, 9), (13, 4)),
+        ((1, 3), (4, 8)),
+        ((331, 3), (299, 1)),
+    ],
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_as_pytorch(method, old, new, dtype):
     torch = pytest.importorskip("torch")
     x = images((2, *old, 3), dtype=dtype)
     t = torch.from_numpy(x.transpose(0, 3, 1, 2).copy())
-    how = {"mode": "nearest-exact"} if method == "nearest" else {"mode": "bilinear", "align_corners": False}
+    how = (
+        {"mode": "nearest-exact"}
+        if method == "nearest"
+        else {"mode": "bilinear", "align_corners": False}
+    )
     expected = torch.nn.functional.interpolate(t, new, **how).numpy().transpose(0, 2, 3, 1)
     resized = resize(x, new, method=method)
     assert resized.dtype == dtype
     if method == "nearest":
         assert np.array_equal(resized, expected)
     else:  # PyTorch computes the places to look at in the images' own precision
-        np.testing.assert_allclose(resized, expected, atol=1e-12 if dtype == np.float64 else 3e-7 * max(old))
+        np.testing.assert_allclose(
+            resized, expected, atol=1e-12 if dtype == np.float64 else 3e-7 * max(old)
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -104,16 +135,24 @@ def test_values_stay_within_those_of_the_image(method, x, new):
 
 
 def test_a_ramp_stays_a_ramp():
-    ramp = np.tile((np.arange(8) + 0.5)[None, :, None, None], (1, 1, 3, 1)) / 8  # the brightness at each pixel's center
+    ramp = (
+        np.tile((np.arange(8) + 0.5)[None, :, None, None], (1, 1, 3, 1)) / 8
+    )  # the brightness at each pixel's center
     for new in (4, 6, 16):
         inside = slice(new // 8, -(new // 8) or None)  # beyond the outermost centers it is flat
-        np.testing.assert_allclose(resize(ramp, (new, 3))[0, inside, 0, 0], ((np.arange(new) + 0.5) / new)[inside], rtol=1e-12)
+        np.testing.assert_allclose(
+            resize(ramp, (new, 3))[0, inside, 0, 0],
+            ((np.arange(new) + 0.5) / new)[inside],
+            rtol=1e-12,
+        )
 
 
 def test_mirror_images_are_resized_alike():
     x = images()
     for new in ((3, 7), (4, 4), (9, 2)):
-        np.testing.assert_allclose(resize(x[:, ::-1, ::-1], new), resize(x, new)[:, ::-1, ::-1], rtol=1e-12)
+        np.testing.assert_allclose(
+            resize(x[:, ::-1, ::-1], new), resize(x, new)[:, ::-1, ::-1], rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -159,7 +198,13 @@ def all_views(x, shrunk, *, flips, method="bilinear"):
 )
 def test_exactly_the_possible_views_are_drawn(shape, how, shrunk, flips):
     x = images((1, *shape))
-    possible = [view.tobytes() for view in np.round(list(all_views(x, shrunk, flips=flips, method=how.get("method", "bilinear"))), 9) + 0.0]
+    possible = [
+        view.tobytes()
+        for view in np.round(
+            list(all_views(x, shrunk, flips=flips, method=how.get("method", "bilinear"))), 9
+        )
+        + 0.0
+    ]
     drawn = np.round(RandomResizing(smooth(shape), shape, draws=400, **how).views(x), 9) + 0.0
     counts = dict.fromkeys(possible, 0)
     for view in drawn:
@@ -176,7 +221,9 @@ def test_as_in_the_paper_the_sizes_are_299_to_330_of_331():
 
 
 def test_sizes_corners_and_flips_are_equally_likely():
-    defended = RandomResizing(smooth((6, 6, 1)), (6, 6, 1), draws=3000, smallest=0.5, method="nearest")
+    defended = RandomResizing(
+        smooth((6, 6, 1)), (6, 6, 1), draws=3000, smallest=0.5, method="nearest"
+    )
     heights = defended.rows.any(axis=2).sum(axis=1)
     for size in (3, 4, 5):
         tops = defended.rows[heights == size].any(axis=2).argmax(axis=1)
@@ -184,13 +231,17 @@ def test_sizes_corners_and_flips_are_equally_likely():
         for top in range(7 - size):
             assert abs((tops == top).mean() - 1 / (7 - size)) < 0.08
     first = defended.columns.any(axis=2).argmax(axis=1)
-    flipped = defended.columns[np.arange(3000), first].argmax(axis=1) > 2  # the leftmost column that is drawn is one of the right half
+    flipped = (
+        defended.columns[np.arange(3000), first].argmax(axis=1) > 2
+    )  # the leftmost column that is drawn is one of the right half
     assert abs(flipped.mean() - 0.5) < 0.05
 
 
 def test_seeds_reproduce_and_differ():
     x, model = images((3, 8, 8, 1)), smooth((8, 8, 1))
-    a, again, b = (RandomResizing(model, (8, 8, 1), rng=seed) for seed in (1, np.random.default_rng(1), 2))
+    a, again, b = (
+        RandomResizing(model, (8, 8, 1), rng=seed) for seed in (1, np.random.default_rng(1), 2)
+    )
     assert np.array_equal(a(x), again(x))
     assert np.array_equal(a(x), a(x))
     assert not np.array_equal(a.rows, b.rows)
@@ -212,11 +263,16 @@ def test_the_answer_is_the_mean_of_the_probabilities():
 def test_saturated_draws_only_vote_and_averaged_logits_keep_their_gradient():
     shape, x = (6, 6, 1), images((8, 6, 6, 1), dtype=np.float32)
     model = smooth(shape, dtype=np.float32, scale=5000)
-    votes, sums = (RandomResizing(model, shape, draws=5, smallest=0.5, average=of) for of in ("probabilities", "logits"))
+    votes, sums = (
+        RandomResizing(model, shape, draws=5, smallest=0.5, average=of)
+        for of in ("probabilities", "logits")
+    )
     assert ops.softmax(model(x)).min() == 0
     assert np.isfinite(votes(x)).all()
     assert votes(x).dtype == sums(x).dtype == np.float32
-    np.testing.assert_allclose(sums(x), np.mean([model(view) for view in sums.views(x)], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        sums(x), np.mean([model(view) for view in sums.views(x)], axis=0), rtol=1e-5
+    )
     with pytest.warns(UserWarning, match="the gradient is exactly zero"):
         fgsm(votes, x, y=0, eps=0.1)
     assert (fgsm(sums, x, y=0, eps=0.1).l0 > 0).all()
@@ -227,13 +283,17 @@ def test_without_shrinking_and_flips_it_is_the_model():
     defended = RandomResizing(model, (6, 6, 1), smallest=1, flip=0, draws=4)
     np.testing.assert_allclose(defended(x), ops.log_softmax(model(x)), rtol=1e-12, atol=1e-14)
     mirrored = RandomResizing(model, (6, 6, 1), smallest=1, flip=1, draws=1)
-    np.testing.assert_allclose(mirrored(x), ops.log_softmax(model(x[:, :, ::-1])), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        mirrored(x), ops.log_softmax(model(x[:, :, ::-1])), rtol=1e-12, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_gradient_through_all_draws(method, average):
-    defended = RandomResizing(smooth((4, 3, 2)), (4, 3, 2), draws=5, smallest=0.5, method=method, average=average)
+    defended = RandomResizing(
+        smooth((4, 3, 2)), (4, 3, 2), draws=5, smallest=0.5, method=method, average=average
+    )
     gradcheck(defended, images((2, 4, 3, 2)))
 
 
@@ -256,7 +316,11 @@ def test_a_chunk_counts_all_draws():
     x, model = images((5, *shape), dtype=np.float32), cnn(shape)
     one, many = (RandomResizing(model, shape, draws=n) for n in (1, 8))
     of = shape, np.dtype(np.float32)
-    assert 8 * one.activation_bytes(*of) == 8 * model.activation_bytes(*of) == many.activation_bytes(*of)
+    assert (
+        8 * one.activation_bytes(*of)
+        == 8 * model.activation_bytes(*of)
+        == many.activation_bytes(*of)
+    )
     assert chunk_size(many, x) < chunk_size(one, x) == chunk_size(model, x)
     assert chunk_size(RandomResizing(lambda x: x, shape, draws=1), x) == chunk_size(lambda x: x, x)
 
@@ -267,15 +331,33 @@ def test_a_chunk_counts_all_draws():
 @pytest.mark.parametrize(
     ("x", "size", "how", "error", "message"),
     [
-        (np.ones((5, 4, 3)), (2, 2), {}, ValueError, r"x must be images \(N, H, W, C\), got \(5, 4, 3\)"),
+        (
+            np.ones((5, 4, 3)),
+            (2, 2),
+            {},
+            ValueError,
+            r"x must be images \(N, H, W, C\), got \(5, 4, 3\)",
+        ),
         ([[1.0]], (2, 2), {}, ValueError, r"x must be images \(N, H, W, C\), got list"),
         (np.ones((1, 0, 4, 3)), (2, 2), {}, ValueError, "x must be images"),
-        (np.ones((1, 4, 4, 3), np.uint8), (2, 2), {}, TypeError, "x must be floating point, got uint8"),
+        (
+            np.ones((1, 4, 4, 3), np.uint8),
+            (2, 2),
+            {},
+            TypeError,
+            "x must be floating point, got uint8",
+        ),
         (images(), (0, 2), {}, ValueError, "size must be >= 1, got 0"),
         (images(), (2.0, 2), {}, TypeError, "size must be an integer, got 2.0"),
         (images(), 2, {}, ValueError, r"size must be \(rows, columns\), got 2"),
         (images(), (2, 2, 2), {}, ValueError, r"size must be \(rows, columns\), got \(2, 2, 2\)"),
-        (images(), (2, 2), {"method": "cubic"}, ValueError, "method must be 'nearest' or 'bilinear', got 'cubic'"),
+        (
+            images(),
+            (2, 2),
+            {"method": "cubic"},
+            ValueError,
+            "method must be 'nearest' or 'bilinear', got 'cubic'",
+        ),
         (images(), (5, 4), {"method": "cubic"}, ValueError, "method must be"),
     ],
 )
@@ -297,7 +379,11 @@ def test_what_cannot_be_resized(x, size, how, error, message):
         ({"flip": np.nan}, ValueError, "flip must be finite, got nan"),
         ({"flip": 2}, ValueError, "flip must be <= 1, got 2"),
         ({"method": "cubic"}, ValueError, "method must be 'nearest' or 'bilinear', got 'cubic'"),
-        ({"average": "votes"}, ValueError, "average must be 'probabilities' or 'logits', got 'votes'"),
+        (
+            {"average": "votes"},
+            ValueError,
+            "average must be 'probabilities' or 'logits', got 'votes'",
+        ),
         ({"rng": "seed"}, TypeError, "rng must be"),
     ],
 )
@@ -308,7 +394,9 @@ def test_what_cannot_be_drawn(wrong, error, message):
 
 def test_images_of_another_shape():
     defended = RandomResizing(smooth((8, 8, 1)), (8, 8, 1))
-    with pytest.raises(ValueError, match=r"x must be images \(N, 8, 8, 1\), got shape \(2, 7, 8, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"x must be images \(N, 8, 8, 1\), got shape \(2, 7, 8, 1\)"
+    ):
         defended(images((2, 7, 8, 1)))
     with pytest.raises(TypeError, match="x must be floating point, got int64"):
         defended(np.ones((2, 8, 8, 1), np.int64))

@@ -12,7 +12,9 @@ from hypothesis.errors import NoSuchExample
 
 from tests.strategies import BOUNDS, EPS, awkward_bounds, awkward_eps, float_arrays, images, shapes
 
-search = settings(max_examples=1000, database=None, phases=[Phase.generate])  # found is enough, it need not be small
+search = settings(
+    max_examples=1000, database=None, phases=[Phase.generate]
+)  # found is enough, it need not be small
 
 
 @given(data=st.data(), bounds=awkward_bounds())
@@ -30,9 +32,15 @@ def test_images_are_inside_their_bounds(data, bounds):
 def test_the_last_float_inside_comes_up_and_no_further(end):
     nearest = np.float32(0.1)  # lies beyond 0.1
     strategy = float_arrays((1,), np.float32, -0.1, 0.1)
-    find(strategy, lambda x: (end * x == np.nextafter(nearest, np.float32(0))).any(), settings=search)
+    find(
+        strategy, lambda x: (end * x == np.nextafter(nearest, np.float32(0))).any(), settings=search
+    )
     with pytest.raises(NoSuchExample):
-        find(strategy, lambda x: (end * x >= nearest).any(), settings=settings(search, max_examples=200))
+        find(
+            strategy,
+            lambda x: (end * x >= nearest).any(),
+            settings=settings(search, max_examples=200),
+        )
 
 
 @given(eps=awkward_eps(0.3))

@@ -29,7 +29,9 @@ def _no_pool_outlives_its_test():
 
 
 def net(rng=0, dtype=np.float32, *extra):
-    return Sequential(Dense(3, 8, rng=rng, dtype=dtype), Tanh(), *extra, Dense(8, 3, rng=rng, dtype=dtype))
+    return Sequential(
+        Dense(3, 8, rng=rng, dtype=dtype), Tanh(), *extra, Dense(8, 3, rng=rng, dtype=dtype)
+    )
 
 
 def quiet(model, x, y, **options):
@@ -54,7 +56,10 @@ def small_chunks(monkeypatch, size=4):
 
 
 class TestOptimizers:
-    w0, gradients = np.array([1.0, -2, 0.5]), [np.array([0.1, -3, 0]), np.array([0.2, 1, -1e-5]), np.array([0, 2, 4.0])]
+    w0, gradients = (
+        np.array([1.0, -2, 0.5]),
+        [np.array([0.1, -3, 0]), np.array([0.2, 1, -1e-5]), np.array([0, 2, 4.0])],
+    )
 
     def steps(self, optimizer):
         w, seen = self.w0.copy(), []
@@ -90,7 +95,9 @@ class TestOptimizers:
             Adam(0.001).step(w, np.array([size, -size]))
             np.testing.assert_allclose(w, [-0.001, 0.001], rtol=2e-4)
 
-    @pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9), lambda: Adam(0.1)])
+    @pytest.mark.parametrize(
+        "make", [lambda: SGD(0.1), lambda: SGD(0.1, momentum=0.9), lambda: Adam(0.1)]
+    )
     def test_gradients_and_dtype_stay(self, make):
         optimizer, w, g = make(), self.w0.astype(np.float32), np.ones(3, np.float32)
         before = w
@@ -108,7 +115,10 @@ class TestOptimizers:
             (SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
             (SGD(0.05, momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
             (Adam(), lambda p: torch.optim.Adam(p)),
-            (Adam(0.3, beta1=0.5, beta2=0.9, epsilon=0.01), lambda p: torch.optim.Adam(p, lr=0.3, betas=(0.5, 0.9), eps=0.01)),
+            (
+                Adam(0.3, beta1=0.5, beta2=0.9, epsilon=0.01),
+                lambda p: torch.optim.Adam(p, lr=0.3, betas=(0.5, 0.9), eps=0.01),
+            ),
         ]:
             w, v = self.w0.copy(), torch.tensor(self.w0, requires_grad=True)
             theirs = theirs([v])
@@ -141,7 +151,9 @@ class TestLearning:
     def test_the_loss_falls_and_the_points_are_told_apart(self, problem):
         x, y = problem
         model = net()
-        history = quiet(model, x, y, epochs=30, batch_size=10, optimizer=Adam(0.02), validation=(x, y))
+        history = quiet(
+            model, x, y, epochs=30, batch_size=10, optimizer=Adam(0.02), validation=(x, y)
+        )
         assert history.loss[-1] < 0.2 * history.loss[0]
         assert history.validation_accuracy[-1] == 1
         assert (model(x).argmax(axis=1) == y).all()
@@ -215,7 +227,16 @@ class TestLearning:
         x, y = problem
         soft = (np.eye(3)[y] * 0.7 + 0.1).astype(np.float32)
         distil = lambda forward, x, p: losses.soft_cross_entropy(forward(x), p, temperature=2.0)  # noqa: E731
-        history = quiet(net(), x, soft, epochs=20, batch_size=10, loss=distil, optimizer=Adam(0.02), validation=(x, soft))
+        history = quiet(
+            net(),
+            x,
+            soft,
+            epochs=20,
+            batch_size=10,
+            loss=distil,
+            optimizer=Adam(0.02),
+            validation=(x, soft),
+        )
         assert history.loss[-1] < history.loss[0]
         assert len(history.validation_loss) == 20
         assert history.validation_accuracy == []  # soft labels: no accuracy
@@ -227,14 +248,21 @@ class TestLearning:
         x, y = problem
         model = net(dtype=np.float64)
         before = copies(model)
-        twice = lambda forward, x, y: losses.cross_entropy(forward(x), y) + losses.cross_entropy(forward(-x), y)  # noqa: E731
+        twice = lambda forward, x, y: (
+            losses.cross_entropy(forward(x), y) + losses.cross_entropy(forward(-x), y)
+        )  # noqa: E731
         quiet(model, x, y, batch_size=60, optimizer=SGD(0.1), loss=twice)
 
         def by_hand(w):
             f = lambda x: model.apply({**before, "0.weight": w}, x)  # noqa: E731
             return (losses.cross_entropy(f(x), y) + losses.cross_entropy(f(-x), y)).mean()
 
-        np.testing.assert_allclose(model[0].weight, before["0.weight"] - 0.1 * grad(by_hand, before["0.weight"]), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            model[0].weight,
+            before["0.weight"] - 0.1 * grad(by_hand, before["0.weight"]),
+            rtol=1e-9,
+            atol=1e-12,
+        )
 
     def test_a_loss_may_attack_the_model_and_meets_its_current_weights(self, problem):
         x, y = problem
@@ -298,7 +326,10 @@ class TestRepeatability:
         assert not same(self.learned(*problem, seed=1)[0], self.learned(*problem, seed=2)[0])
 
     def test_a_generator_is_as_good_as_its_seed(self, problem):
-        assert same(self.learned(*problem, seed=5)[0], self.learned(*problem, seed=np.random.default_rng(5))[0])
+        assert same(
+            self.learned(*problem, seed=5)[0],
+            self.learned(*problem, seed=np.random.default_rng(5))[0],
+        )
 
     def test_validation_and_progress_change_nothing(self, problem, capsys):
         plain = self.learned(*problem, seed=5)[0]
@@ -327,7 +358,10 @@ class TestDropout:
 
         model = Sequential(Dense(3, 200), Spy(), Dense(200, 3))
         quiet(model, x, y, batch_size=20, validation=(x, y))
-        assert all(share == pytest.approx(0.5, abs=0.1) if training else share == 0 for training, share in dropped)
+        assert all(
+            share == pytest.approx(0.5, abs=0.1) if training else share == 0
+            for training, share in dropped
+        )
         assert {training for training, _ in dropped} == {True, False}
 
     def test_chunks_and_batches_draw_anew(self, problem, monkeypatch):
@@ -350,13 +384,28 @@ class TestHistory:
         x, y = problem
         held_out = x[:7] + 0.3, (y[:7] + (np.arange(7) > 4)) % 3
         model = net(0, np.float32, Dropout(0.5))  # off while validating
-        history = quiet(model, x, y, epochs=3, batch_size=16, validation=held_out, optimizer=Adam(0.02))
+        history = quiet(
+            model, x, y, epochs=3, batch_size=16, validation=held_out, optimizer=Adam(0.02)
+        )
         assert len(history) == 3
-        assert [len(v) for v in (history.loss, history.validation_loss, history.validation_accuracy, history.seconds)] == [3] * 4
+        assert [
+            len(v)
+            for v in (
+                history.loss,
+                history.validation_loss,
+                history.validation_accuracy,
+                history.seconds,
+            )
+        ] == [3] * 4
         logits = model(held_out[0])
-        assert history.validation_loss[-1] == pytest.approx(float(losses.cross_entropy(logits, held_out[1]).mean()), rel=1e-6)
+        assert history.validation_loss[-1] == pytest.approx(
+            float(losses.cross_entropy(logits, held_out[1]).mean()), rel=1e-6
+        )
         assert history.validation_accuracy[-1] == (logits.argmax(axis=1) == held_out[1]).mean()
-        assert all(isinstance(v, float) for v in [*history.loss, *history.validation_loss, *history.validation_accuracy])
+        assert all(
+            isinstance(v, float)
+            for v in [*history.loss, *history.validation_loss, *history.validation_accuracy]
+        )
         assert not history.interrupted
 
     def test_validation_in_chunks(self, problem, monkeypatch):
@@ -368,7 +417,11 @@ class TestHistory:
 
     def test_without_validation(self, problem):
         history = quiet(net(), *problem, epochs=2)
-        assert (len(history.loss), history.validation_loss, history.validation_accuracy) == (2, [], [])
+        assert (len(history.loss), history.validation_loss, history.validation_accuracy) == (
+            2,
+            [],
+            [],
+        )
 
     def test_no_epoch(self, problem):
         model = net()
@@ -399,7 +452,9 @@ class TestStopping:
         use_cores(monkeypatch, cores)
         x, y = problem
         stopped, reference = net(), net()
-        history = quiet(stopped, x, y, batch_size=20, epochs=9, loss=self.interrupting(at=6))  # the last batch of the second epoch
+        history = quiet(
+            stopped, x, y, batch_size=20, epochs=9, loss=self.interrupting(at=6)
+        )  # the last batch of the second epoch
         assert history.interrupted
         assert len(history.loss) == len(history.seconds) == 1
         seen = []
@@ -418,7 +473,15 @@ class TestStopping:
         loss = self.interrupting(at=3 + 1 + 3 + 1)  # three batches and a validation, twice
         history = quiet(net(), x, y, batch_size=20, epochs=9, loss=loss, validation=(x, y))
         assert history.interrupted
-        lengths = {len(v) for v in (history.loss, history.validation_loss, history.validation_accuracy, history.seconds)}
+        lengths = {
+            len(v)
+            for v in (
+                history.loss,
+                history.validation_loss,
+                history.validation_accuracy,
+                history.seconds,
+            )
+        }
         assert lengths == {1}
 
     def test_ctrl_c_in_a_chunk_on_another_core(self, problem, monkeypatch):
@@ -431,8 +494,20 @@ class TestStopping:
     def test_a_loss_that_is_no_longer_finite(self, problem):
         x, y = problem
         model = net()
-        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="loss became .* in epoch 1: lower the learning rate"):
-            quiet(model, x, y, batch_size=20, epochs=50, loss=lambda f, x, y: losses.squared_error(f(x) * 1e30, x))
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(
+                FloatingPointError, match="loss became .* in epoch 1: lower the learning rate"
+            ),
+        ):
+            quiet(
+                model,
+                x,
+                y,
+                batch_size=20,
+                epochs=50,
+                loss=lambda f, x, y: losses.squared_error(f(x) * 1e30, x),
+            )
         before = copies(net())
         with pytest.raises(FloatingPointError, match="nan in epoch 1"):
             quiet(model := net(), x * np.nan, y)
@@ -474,18 +549,31 @@ class TestWhatIsGiven:
             model = net(dtype=dtype)
             shapes = {name: (value.shape, dtype) for name, value in model.parameters.items()}
             quiet(model, problem[0].astype(np.float64), problem[1], epochs=2)
-            assert {name: (value.shape, value.dtype) for name, value in model.parameters.items()} == shapes
+            assert {
+                name: (value.shape, value.dtype) for name, value in model.parameters.items()
+            } == shapes
 
     def test_on_every_backend(self, xp, problem, monkeypatch):
         x, y = problem
         images = np.tile(x[:, :, None, None], (1, 1, 3, 1))  # (60, 3, 3, 1)
 
         def make():
-            return Sequential(Conv2D(1, 4, 2, rng=1), ReLU(), Flatten(), Dropout(0.2), Dense(16, 3, rng=2))
+            return Sequential(
+                Conv2D(1, 4, 2, rng=1), ReLU(), Flatten(), Dropout(0.2), Dense(16, 3, rng=2)
+            )
 
         model = make()
-        history = quiet(model, xp.asarray(images), xp.asarray(y), batch_size=20, epochs=2, validation=(xp.asarray(images), xp.asarray(y)))
-        assert all(isinstance(p, xp.ndarray) and p.dtype == np.float32 for p in model.parameters.values())
+        history = quiet(
+            model,
+            xp.asarray(images),
+            xp.asarray(y),
+            batch_size=20,
+            epochs=2,
+            validation=(xp.asarray(images), xp.asarray(y)),
+        )
+        assert all(
+            isinstance(p, xp.ndarray) and p.dtype == np.float32 for p in model.parameters.values()
+        )
         monkeypatch.setattr(backend, "_current", np)
         monkeypatch.setattr(training, "chunk_size", lambda model, x: parallel.GPU_CHUNK)
         reference = make()
@@ -493,7 +581,9 @@ class TestWhatIsGiven:
         np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-4)
         np.testing.assert_allclose(history.validation_loss, expected.validation_loss, rtol=1e-4)
         for name, value in model.parameters.items():
-            np.testing.assert_allclose(to_numpy(value), reference.parameters[name], rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(
+                to_numpy(value), reference.parameters[name], rtol=1e-3, atol=1e-5
+            )
 
     def test_on_every_backend_in_more_than_one_chunk(self, xp, problem, monkeypatch):
         small_chunks(monkeypatch, 8)
@@ -506,14 +596,26 @@ class TestWhatIsGiven:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({"y": np.zeros(59, int)}, ValueError, "x and y must have the same length, at least 1, got 60 and 59"),
+            (
+                {"y": np.zeros(59, int)},
+                ValueError,
+                "x and y must have the same length, at least 1, got 60 and 59",
+            ),
             ({"x": np.zeros((0, 3)), "y": np.zeros(0, int)}, ValueError, "at least 1, got 0 and 0"),
             ({"y": [0] * 60}, TypeError, "x and y must be arrays, got ndarray and list"),
             ({"epochs": -1}, ValueError, "epochs must be >= 0.*got -1"),
             ({"batch_size": 0}, ValueError, "batch_size >= 1, got 1 and 0"),
             ({"model": Sequential(ReLU())}, ValueError, "the model has no weights to train"),
-            ({"loss": lambda f, x, y: losses.cross_entropy(f(x), y).mean()}, ValueError, r"one value per example, shape \(32,\), got \(\)"),
-            ({"loss": lambda f, x, y: f(x)}, ValueError, r"one value per example, shape \(32,\), got \(32, 3\)"),
+            (
+                {"loss": lambda f, x, y: losses.cross_entropy(f(x), y).mean()},
+                ValueError,
+                r"one value per example, shape \(32,\), got \(\)",
+            ),
+            (
+                {"loss": lambda f, x, y: f(x)},
+                ValueError,
+                r"one value per example, shape \(32,\), got \(32, 3\)",
+            ),
             ({"y": np.full(60, 3)}, ValueError, "y must lie in 0..2, got 3..3"),
         ],
     )
@@ -541,8 +643,12 @@ def test_the_cnn_of_torch_learns_the_same():
         for i in range(0, 40, 16):
             batch = permutation[i : i + 16]
             order.integers(2**63)  # the seed that fit draws for Dropout
-            hidden = torch.relu(torch.tensor(x[batch]).reshape(len(batch), 36) @ w["1.weight"] + w["1.bias"])
-            loss = torch.nn.functional.cross_entropy(hidden @ w["3.weight"] + w["3.bias"], torch.tensor(y[batch]))
+            hidden = torch.relu(
+                torch.tensor(x[batch]).reshape(len(batch), 36) @ w["1.weight"] + w["1.bias"]
+            )
+            loss = torch.nn.functional.cross_entropy(
+                hidden @ w["3.weight"] + w["3.bias"], torch.tensor(y[batch])
+            )
             adam.zero_grad()
             loss.backward()
             adam.step()

@@ -20,7 +20,9 @@ def small_vae(shape=(4, 5, 2), latent=2) -> VAE:
     """A VAE of a few hundred weights in float64, its biases away from 0 and so its ReLUs away from their kinks."""
     vae = VAE(shape, latent=latent, filters=(2, 3), hidden=4, rng=1, dtype=np.float64)
     rng = np.random.default_rng(2)
-    vae.parameters = {name: p + 0.1 * rng.standard_normal(p.shape) for name, p in vae.parameters.items()}
+    vae.parameters = {
+        name: p + 0.1 * rng.standard_normal(p.shape) for name, p in vae.parameters.items()
+    }
     return vae
 
 
@@ -48,14 +50,20 @@ def test_gaussian_kl_is_the_integral(mu, log_var):
     log_q = -0.5 * ((z - mu) ** 2 / math.exp(log_var) + log_var + math.log(2 * math.pi))
     log_p = -0.5 * (z**2 + math.log(2 * math.pi))
     integral = float((np.exp(log_q) * (log_q - log_p)).sum() * (z[1] - z[0]))
-    assert float(gaussian_kl(np.array([[mu]]), np.array([[log_var]]))[0]) == pytest.approx(integral, abs=1e-8)
+    assert float(gaussian_kl(np.array([[mu]]), np.array([[log_var]]))[0]) == pytest.approx(
+        integral, abs=1e-8
+    )
 
 
 def test_gaussian_kl_closed_forms():
     assert gaussian_kl(np.zeros((2, 3)), np.zeros((2, 3))).tolist() == [0, 0]
     mu = np.array([[3.0, 4.0], [0.0, 1.0]])
-    np.testing.assert_allclose(gaussian_kl(mu, np.zeros((2, 2))), [12.5, 0.5])  # ‖mu‖² / 2 at unit variance
-    np.testing.assert_allclose(gaussian_kl(np.zeros((1, 1)), np.full((1, 1), math.log(4))), [0.5 * (4 - 1 - math.log(4))])
+    np.testing.assert_allclose(
+        gaussian_kl(mu, np.zeros((2, 2))), [12.5, 0.5]
+    )  # ‖mu‖² / 2 at unit variance
+    np.testing.assert_allclose(
+        gaussian_kl(np.zeros((1, 1)), np.full((1, 1), math.log(4))), [0.5 * (4 - 1 - math.log(4))]
+    )
 
 
 @given(mu=float_arrays((3, 2), np.float64, -5, 5), log_var=float_arrays((3, 2), np.float64, -5, 5))
@@ -80,8 +88,12 @@ def test_negative_elbo_is_the_evidence_and_what_q_misses_of_the_posterior():
     vae = small_vae(latent=1)
     x = np.random.default_rng(0).random((1, 4, 5, 2)).round()
     epsilon, step = np.linspace(-9, 9, 4001, retstep=True)
-    losses = negative_elbo(lambda x: vae.apply(vae.parameters, x, Noise(epsilon)), x.repeat(4001, axis=0))
-    expected_loss = float((np.exp(-0.5 * epsilon**2) * losses).sum()) * step / math.sqrt(2 * math.pi)
+    losses = negative_elbo(
+        lambda x: vae.apply(vae.parameters, x, Noise(epsilon)), x.repeat(4001, axis=0)
+    )
+    expected_loss = (
+        float((np.exp(-0.5 * epsilon**2) * losses).sum()) * step / math.sqrt(2 * math.pi)
+    )
 
     _, mu, log_var = (float(v.reshape(-1)[0]) for v in vae(x))
     z, dz = np.linspace(-20, 20, 8001, retstep=True)
@@ -104,7 +116,9 @@ def test_gradients_by_finite_differences(images, seed):
 
     def loss(x, *parameters):
         rng = None if seed is None else np.random.default_rng(seed)
-        return negative_elbo(lambda x: vae.apply(dict(zip(names, parameters, strict=True)), x, rng), x)
+        return negative_elbo(
+            lambda x: vae.apply(dict(zip(names, parameters, strict=True)), x, rng), x
+        )
 
     inside = 0.1 + 0.8 * images  # a step of h stays in [0, 1]
     gradcheck(loss, inside, *vae.parameters.values())
@@ -125,7 +139,9 @@ def test_reparametrisation(images):
     drawn, mu_again, log_var_again = vae.apply(vae.parameters, images, np.random.default_rng(3))
     np.testing.assert_array_equal([mu_again, log_var_again], [mu, log_var])
     epsilon = np.random.default_rng(3).standard_normal(mu.shape)
-    np.testing.assert_allclose(ops.sigmoid(drawn), vae.decode(mu + np.sqrt(np.exp(log_var)) * epsilon), rtol=1e-12)
+    np.testing.assert_allclose(
+        ops.sigmoid(drawn), vae.decode(mu + np.sqrt(np.exp(log_var)) * epsilon), rtol=1e-12
+    )
     assert not np.allclose(ops.sigmoid(drawn), vae.decode(mu))
 
 
@@ -167,7 +183,11 @@ def test_dtype_is_kept(dtype):
     vae = VAE((8, 8, 1), filters=(2, 2), hidden=4, dtype=dtype)
     x = np.random.default_rng(0).random((2, 8, 8, 1)).astype(dtype)
     given_parameters = {name: p.copy() for name, p in vae.parameters.items()}
-    outputs = [*vae.apply(vae.parameters, x, np.random.default_rng(0)), vae.reconstruct(x), negative_elbo(vae, x)]
+    outputs = [
+        *vae.apply(vae.parameters, x, np.random.default_rng(0)),
+        vae.reconstruct(x),
+        negative_elbo(vae, x),
+    ]
     assert [v.dtype for v in outputs] == [dtype] * 5
     for name, p in vae.parameters.items():
         np.testing.assert_array_equal(p, given_parameters[name])
@@ -176,11 +196,22 @@ def test_dtype_is_kept(dtype):
 def test_runs_where_its_weights_are(xp):
     vae = VAE((8, 8, 1), filters=(2, 3), hidden=4, rng=3)
     x = np.random.default_rng(0).random((6, 8, 8, 1), dtype=np.float32)
-    fit(vae, xp.asarray(x), xp.asarray(x), loss=negative_elbo, epochs=2, batch_size=4, rng=5, progress=False)
+    fit(
+        vae,
+        xp.asarray(x),
+        xp.asarray(x),
+        loss=negative_elbo,
+        epochs=2,
+        batch_size=4,
+        rng=5,
+        progress=False,
+    )
     here = VAE((8, 8, 1), filters=(2, 3), hidden=4, rng=3)
     here.parameters = {name: to_numpy(p) for name, p in here.parameters.items()}
     fit(here, x, x, loss=negative_elbo, epochs=2, batch_size=4, rng=5, progress=False)
-    np.testing.assert_allclose(to_numpy(vae.reconstruct(xp.asarray(x))), here.reconstruct(x), atol=1e-4)
+    np.testing.assert_allclose(
+        to_numpy(vae.reconstruct(xp.asarray(x))), here.reconstruct(x), atol=1e-4
+    )
 
 
 def test_learns_what_the_images_have_in_common():
@@ -190,7 +221,16 @@ def test_learns_what_the_images_have_in_common():
     pure = np.where(upper, 0.9, 0.1) * np.ones((200, 4, 4, 1))
     noisy = (pure + rng.uniform(-0.1, 0.1, pure.shape)).astype(np.float32)
     vae = VAE((4, 4, 1), filters=(8, 8), hidden=16)
-    history = fit(vae, noisy, noisy, loss=negative_elbo, optimizer=Adam(0.01), epochs=30, batch_size=20, progress=False)
+    history = fit(
+        vae,
+        noisy,
+        noisy,
+        loss=negative_elbo,
+        optimizer=Adam(0.01),
+        epochs=30,
+        batch_size=20,
+        progress=False,
+    )
     assert history.loss[-1] < history.loss[0]
 
     def distance(a, b):
@@ -204,15 +244,25 @@ def test_learns_what_the_images_have_in_common():
 
 def test_weights_on_disk(tmp_path, images):
     vae = small_vae()
-    other = load_weights(VAE((4, 5, 2), filters=(2, 3), hidden=4, rng=9, dtype=np.float64), save_weights(vae, tmp_path / "vae.npz"))
+    other = load_weights(
+        VAE((4, 5, 2), filters=(2, 3), hidden=4, rng=9, dtype=np.float64),
+        save_weights(vae, tmp_path / "vae.npz"),
+    )
     np.testing.assert_array_equal(other.reconstruct(images), vae.reconstruct(images))
-    with pytest.raises(ValueError, match=r"vae\.npz: .*encoder\.7\.weight has shape \(4, 4\), expected \(4, 6\)"):
-        load_weights(VAE((4, 5, 2), latent=3, filters=(2, 3), hidden=4, dtype=np.float64), tmp_path / "vae.npz")
+    with pytest.raises(
+        ValueError, match=r"vae\.npz: .*encoder\.7\.weight has shape \(4, 4\), expected \(4, 6\)"
+    ):
+        load_weights(
+            VAE((4, 5, 2), latent=3, filters=(2, 3), hidden=4, dtype=np.float64),
+            tmp_path / "vae.npz",
+        )
 
 
 def test_activation_bytes():
     vae = VAE((8, 8, 1), filters=(2, 3), hidden=4, latent=2)
-    encoder = 2 * 4 * 4 * 2 + 2 * 2 * 2 * 3 + 12 + 2 * 4 + 4  # each convolution and dense layer twice, for its ReLU
+    encoder = (
+        2 * 4 * 4 * 2 + 2 * 2 * 2 * 3 + 12 + 2 * 4 + 4
+    )  # each convolution and dense layer twice, for its ReLU
     decoder = 2 * 4 + 2 * 12 + 12 + 2 * 4 * 4 * 2 + 8 * 8
     assert vae.activation_bytes((8, 8, 1), np.float32) == 4 * (encoder + decoder)
     assert vae.activation_bytes((8, 8, 1), np.float64) == 8 * (encoder + decoder)
@@ -229,10 +279,26 @@ def test_activation_bytes():
         (lambda x: VAE((8, 8, 1), hidden=-1), ValueError, "hidden must be >= 1, got -1"),
         (lambda x: VAE((8, 8, 1), filters=(3,)), ValueError, "filters two counts"),
         (lambda x: VAE((8, 8, 1), filters=(3, 0)), ValueError, "filters must be >= 1, got 0"),
-        (lambda x: small_vae()(x[:, :, :4]), ValueError, r"x must be images \(N, 4, 5, 2\), got shape \(3, 4, 4, 2\)"),
-        (lambda x: small_vae().reconstruct(x[0]), ValueError, r"x must be images \(N, 4, 5, 2\), got shape \(4, 5, 2\)"),
-        (lambda x: small_vae().decode(x[:, 0, 0, :1]), ValueError, r"Dense expects \(N, 2\), got \(3, 1\)"),
-        (lambda x: negative_elbo(small_vae(), 255 * x), ValueError, r"x must lie in \[0, 1\], got values from"),
+        (
+            lambda x: small_vae()(x[:, :, :4]),
+            ValueError,
+            r"x must be images \(N, 4, 5, 2\), got shape \(3, 4, 4, 2\)",
+        ),
+        (
+            lambda x: small_vae().reconstruct(x[0]),
+            ValueError,
+            r"x must be images \(N, 4, 5, 2\), got shape \(4, 5, 2\)",
+        ),
+        (
+            lambda x: small_vae().decode(x[:, 0, 0, :1]),
+            ValueError,
+            r"Dense expects \(N, 2\), got \(3, 1\)",
+        ),
+        (
+            lambda x: negative_elbo(small_vae(), 255 * x),
+            ValueError,
+            r"x must lie in \[0, 1\], got values from",
+        ),
         (lambda x: negative_elbo(small_vae(), x - np.nan), ValueError, "x must lie in"),
     ],
 )

@@ -49,7 +49,9 @@ class Ball:
         xp = array_module(x)
 
         def ends(x):
-            return xp.maximum(-sum_rounded_down(-x, self.eps), lowest), xp.minimum(sum_rounded_down(x, self.eps), highest)
+            return xp.maximum(-sum_rounded_down(-x, self.eps), lowest), xp.minimum(
+                sum_rounded_down(x, self.eps), highest
+            )
 
         self.low, self.high = map_chunks(ends, x, chunk=chunk_size(ends, x))
 
@@ -63,7 +65,9 @@ class Ball:
 
     def offset(self, rng: np.random.Generator):
         """A step from the centre to anywhere in the ball, all places being equally likely; of one image's shape."""
-        return like(rng.uniform(-self.eps, self.eps, self.low.shape[1:]).astype(self.low.dtype), self.low)
+        return like(
+            rng.uniform(-self.eps, self.eps, self.low.shape[1:]).astype(self.low.dtype), self.low
+        )
 
     def __getitem__(self, index) -> Ball:
         part = copy.copy(self)
@@ -95,9 +99,13 @@ class L2Ball:
         self.x = x
         self.eps = check_number("eps", eps, least=0, most=largest_size(x.dtype))
         self.bounds = check_bounds(bounds, x.dtype)
-        errors = math.prod(x.shape[1:]) + 16  # D additions, and a few more operations: each errs by half a unit at most
+        errors = (
+            math.prod(x.shape[1:]) + 16
+        )  # D additions, and a few more operations: each errs by half a unit at most
         unit = np.finfo(np.float64)
-        self.radius = max(0.0, self.eps * (1 - errors * float(unit.eps)) - errors * float(unit.smallest_subnormal))
+        self.radius = max(
+            0.0, self.eps * (1 - errors * float(unit.eps)) - errors * float(unit.smallest_subnormal)
+        )
 
     def project(self, z):
         """The point of the ball towards ``z``, clipped to bounds; ``z`` itself, if it is inside."""
@@ -109,7 +117,9 @@ class L2Ball:
         length, direction = length_and_direction(rows(z - center))
         change = (self.radius * direction).reshape(x.shape)
         shorter = (center + change).astype(x.dtype)
-        shorter = xp.where(xp.abs(shorter - center) > xp.abs(change), xp.nextafter(shorter, x), shorter)
+        shorter = xp.where(
+            xp.abs(shorter - center) > xp.abs(change), xp.nextafter(shorter, x), shorter
+        )
         inside = (length <= self.radius).reshape(len(x), *[1] * (x.ndim - 1))
         return xp.clip(xp.where(inside, z, shorter), *self.bounds)
 
@@ -121,7 +131,9 @@ class L2Ball:
         """A step from the centre to anywhere in the ball, all places being equally likely; of one image's shape."""
         shape = self.x.shape[1:]
         direction = rng.standard_normal(shape)
-        length = self.eps * rng.random() ** (1 / direction.size)  # the volume within a radius r grows as r^D
+        length = self.eps * rng.random() ** (
+            1 / direction.size
+        )  # the volume within a radius r grows as r^D
         return like((length * direction / np.linalg.norm(direction)).astype(self.x.dtype), self.x)
 
     def __getitem__(self, index) -> L2Ball:

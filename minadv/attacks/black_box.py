@@ -10,14 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from minadv.attacks.balls import rows
-from minadv.attacks.checks import are_probabilities, check_bounds, check_count, check_logits, check_number
+from minadv.attacks.checks import (
+    are_probabilities,
+    check_bounds,
+    check_count,
+    check_logits,
+    check_number,
+)
 from minadv.autograd import raw, record
 from minadv.backend import array_module
 from minadv.parallel import chunk_size, map_chunks
 
 __all__ = ["GradientEstimate", "QueryGradient", "estimate_gradient"]
 
-VALUES_PER_CALL = 2**20  # pixel values that one call of the loss is given at most: 4 MB of float32, 1,337 images of 28x28
+VALUES_PER_CALL = (
+    2**20
+)  # pixel values that one call of the loss is given at most: 4 MB of float32, 1,337 images of 28x28
 ORDER = {"central": 2, "forward": 1}  # the error falls as h to this power
 
 
@@ -79,7 +87,9 @@ def estimate_gradient(
         If an argument, or what ``loss`` returns, is not as said here; also if ``h`` is so small that x + h is x.
     """
     if not hasattr(x, "dtype") or x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"x must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}")
+        raise TypeError(
+            f"x must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
+        )
     if x.ndim == 0 or not bool(array_module(x).isfinite(x).all()):
         raise ValueError(f"x must be a batch (N, ...) of finite numbers, got shape {x.shape}")
     if scheme not in tuple(ORDER):
@@ -87,24 +97,35 @@ def estimate_gradient(
     for a in alongside:
         if not hasattr(a, "dtype") or a.shape[:1] != x.shape[:1]:
             got = f"shape {a.shape}" if hasattr(a, "dtype") else type(a).__name__
-            raise ValueError(f"what goes alongside x must be an array with one row per example, {len(x)}, got {got}")
+            raise ValueError(
+                f"what goes alongside x must be an array with one row per example, {len(x)}, got {got}"
+            )
     xp, D = array_module(x), math.prod(x.shape[1:])
     low, high = (-math.inf, math.inf) if bounds is None else check_inside(x, bounds)
     if h is None:
-        h = float(np.finfo(x.dtype).eps) ** (1 / (ORDER[scheme] + 1)) * (1 if bounds is None else high - low)
+        h = float(np.finfo(x.dtype).eps) ** (1 / (ORDER[scheme] + 1)) * (
+            1 if bounds is None else high - low
+        )
     h = check_number("h", h, least=0, most=(high - low) / 2)
     block = max(VALUES_PER_CALL // max(D, 1), 1) if block is None else check_count("block", block)
 
     flat = rows(x)  # (N, D)
     above, below = xp.clip(flat + h, low, high), xp.clip(flat - h, low, high)
     if scheme == "forward":
-        above, below = xp.where(flat + h <= high, above, below), flat  # backward where the upper bound is near
+        above, below = (
+            xp.where(flat + h <= high, above, below),
+            flat,
+        )  # backward where the upper bound is near
     distance = above - below  # of close numbers: exact
     if not bool((distance != 0).all()):
         raise ValueError(f"h is so small that x + h is x in {x.dtype}, got {h}")
 
-    base = below if scheme == "central" else flat[:, :1]  # forward differences share one point, x itself
-    moved = xp.concatenate([above, base], axis=1)  # candidate c of an example is the example with moved[:, c] in its place
+    base = (
+        below if scheme == "central" else flat[:, :1]
+    )  # forward differences share one point, x itself
+    moved = xp.concatenate(
+        [above, base], axis=1
+    )  # candidate c of an example is the example with moved[:, c] in its place
     values = ask(loss, x, alongside, moved, block)  # (N, 2D) or (N, D + 1)
     gradient = (values[:, :D] - values[:, D:]) / distance
     return GradientEstimate(gradient.astype(x.dtype).reshape(x.shape), moved.shape[1])
@@ -128,8 +149,14 @@ def ask(loss: Callable, x, alongside: tuple, moved, block: int):
 def check_values(value, count: int):
     """Check that ``value`` is what a loss returns: one finite number per image."""
     if getattr(value, "shape", None) != (count,) or value.dtype.kind != "f":
-        got = f"{value.dtype} of shape {value.shape}" if hasattr(value, "dtype") else type(value).__name__
-        raise ValueError(f"loss must return one floating-point number per image, ({count},), got {got}")
+        got = (
+            f"{value.dtype} of shape {value.shape}"
+            if hasattr(value, "dtype")
+            else type(value).__name__
+        )
+        raise ValueError(
+            f"loss must return one floating-point number per image, ({count},), got {got}"
+        )
     if not bool(array_module(value).isfinite(value).all()):
         raise ValueError("loss must be finite, got NaN or infinity")
     return value
@@ -171,7 +198,9 @@ class QueryGradient:
             raise TypeError(f"predict must be callable, got {type(predict).__name__}")
         self.predict, self.probabilities = predict, probabilities
         self.how = {"h": h, "scheme": scheme, "block": block, "bounds": bounds}
-        estimate_gradient(predict, np.zeros((0, 1)), **self.how)  # nothing is asked, but a wrong argument is named now
+        estimate_gradient(
+            predict, np.zeros((0, 1)), **self.how
+        )  # nothing is asked, but a wrong argument is named now
         self.queries = 0
         self._counting = threading.Lock()
 
@@ -179,7 +208,9 @@ class QueryGradient:
         images = raw(x)
 
         def weighted(images, g):
-            return (self.ask(images).astype(np.float64) * g).sum(axis=1)  # rounding here would be magnified by 1 / h
+            return (self.ask(images).astype(np.float64) * g).sum(
+                axis=1
+            )  # rounding here would be magnified by 1 / h
 
         def rule(g):
             return estimate_gradient(weighted, images, g, **self.how).gradient
@@ -191,10 +222,14 @@ class QueryGradient:
         with self._counting:
             self.queries += len(images)
         chunk = min(self.how["block"] or math.inf, chunk_size(self.predict, images))
-        answers = map_chunks(lambda part: check_logits(self.predict(part), len(part)), images, chunk=chunk)
+        answers = map_chunks(
+            lambda part: check_logits(self.predict(part), len(part)), images, chunk=chunk
+        )
         if not self.probabilities:
             return answers
         if len(answers) and not are_probabilities(answers):
-            raise ValueError("predict must return probabilities, rows >= 0 that add up to 1, as probabilities=True says")
+            raise ValueError(
+                "predict must return probabilities, rows >= 0 that add up to 1, as probabilities=True says"
+            )
         xp = array_module(answers)
         return xp.log(xp.maximum(answers, xp.finfo(answers.dtype).tiny))

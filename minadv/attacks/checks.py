@@ -56,7 +56,9 @@ def check_rng(rng) -> np.random.Generator:
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError):
-        raise TypeError(f"rng must be a numpy.random.Generator or a seed, an integer >= 0, got {rng!r}") from None
+        raise TypeError(
+            f"rng must be a numpy.random.Generator or a seed, an integer >= 0, got {rng!r}"
+        ) from None
 
 
 def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:
@@ -66,7 +68,10 @@ def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise ValueError(f"bounds must be two numbers (low, high), got {bounds!r}") from None
     most = largest_size(dtype)
-    low, high = (float(np.dtype(dtype).type(check_number("bounds", b, least=-most, most=most))) for b in (low, high))
+    low, high = (
+        float(np.dtype(dtype).type(check_number("bounds", b, least=-most, most=most)))
+        for b in (low, high)
+    )
     if not low < high:
         raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
     return low, high
@@ -81,21 +86,27 @@ def check_images(x, bounds) -> tuple[float, float]:
         raise TypeError(f"x must be float32 or float64, got {x.dtype}{hint}")
     if x.ndim not in (2, 4) or 0 in x.shape[1:]:
         hint = ": write x[None] for a single image" if x.ndim in (1, 3) else ""
-        raise ValueError(f"x must be a batch of images, (N, H, W, C) or (N, D), got shape {x.shape}{hint}")
+        raise ValueError(
+            f"x must be a batch of images, (N, H, W, C) or (N, D), got shape {x.shape}{hint}"
+        )
     low, high = check_bounds(bounds, x.dtype)
     if len(x):
         smallest, largest = float(x.min()), float(x.max())
         if math.isnan(smallest):
             raise ValueError("x must not contain NaN")
         if smallest < low or largest > high:
-            raise ValueError(f"x must lie inside bounds ({low}, {high}), got values from {smallest} to {largest}")
+            raise ValueError(
+                f"x must lie inside bounds ({low}, {high}), got values from {smallest} to {largest}"
+            )
     return low, high
 
 
 def check_logits(logits, count: int):
     """Check that a model returned logits: finite floating-point numbers ``(N, K)``."""
     if getattr(logits, "ndim", None) != 2 or len(logits) != count or logits.shape[1] < 2:
-        raise ValueError(f"the model must return logits (N, K) with N = {count} and K >= 2, got shape {getattr(logits, 'shape', None)}")
+        raise ValueError(
+            f"the model must return logits (N, K) with N = {count} and K >= 2, got shape {getattr(logits, 'shape', None)}"
+        )
     if logits.dtype.kind != "f":
         raise TypeError(f"the model must return logits, floating-point numbers, got {logits.dtype}")
     if not bool(array_module(logits).isfinite(logits).all()):
@@ -105,4 +116,8 @@ def check_logits(logits, count: int):
 
 def are_probabilities(logits) -> bool:
     """Whether what a model returned looks like probabilities: every row is >= 0 and adds up to 1."""
-    return len(logits) > 0 and float(logits.min()) >= 0 and float(abs(logits.sum(axis=1) - 1).max()) < 1e-3
+    return (
+        len(logits) > 0
+        and float(logits.min()) >= 0
+        and float(abs(logits.sum(axis=1) - 1).max()) < 1e-3
+    )

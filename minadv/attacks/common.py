@@ -24,9 +24,20 @@ from minadv.backend import array_module, like, to_numpy
 from minadv.parallel import chunk_size, map_chunks
 
 __all__ = [
-    "AttackResult", "Ball", "Goal", "L2Ball", "check_bounds", "check_count", "check_images", "check_logits", "check_number", "check_rng",
-    "evaluate", "score_gradient", "warn_of_zero_gradients",
-]  # fmt: skip
+    "AttackResult",
+    "Ball",
+    "Goal",
+    "L2Ball",
+    "check_bounds",
+    "check_count",
+    "check_images",
+    "check_logits",
+    "check_number",
+    "check_rng",
+    "evaluate",
+    "score_gradient",
+    "warn_of_zero_gradients",
+]
 
 
 # --------------------------------------------------------------------------------------------------------------------- the goal
@@ -44,7 +55,9 @@ class Goal:
         """The goal for the batch ``x`` from exactly one of ``y`` and ``target``: integers (N,), or one integer for all."""
         if (y is None) == (target is None):
             got = "neither" if y is None else "both"
-            raise ValueError(f"give exactly one of y (the labels to get away from) and target (the labels to reach), got {got}")
+            raise ValueError(
+                f"give exactly one of y (the labels to get away from) and target (the labels to reach), got {got}"
+            )
         name, label = ("y", y) if target is None else ("target", target)
         if not hasattr(label, "dtype"):
             label = np.asarray(label)
@@ -53,7 +66,9 @@ class Goal:
         if label.ndim == 0:
             label = np.full(len(x), int(label))
         if label.shape != (len(x),):
-            raise ValueError(f"{name} must be one integer or {len(x)} of them, got shape {label.shape}")
+            raise ValueError(
+                f"{name} must be one integer or {len(x)} of them, got shape {label.shape}"
+            )
         if label.size and int(label.min()) < 0:
             raise ValueError(f"{name} must not be negative, got {int(label.min())}")
         return cls(like(label, x), target is not None)
@@ -62,7 +77,9 @@ class Goal:
         """Raise if a label is none of the model's ``classes``: known only once the model has answered."""
         if self.label.size and int(self.label.max()) >= classes:
             name = "target" if self.targeted else "y"
-            raise ValueError(f"{name} must lie in 0..{classes - 1}, the model's classes, got {int(self.label.max())}")
+            raise ValueError(
+                f"{name} must lie in 0..{classes - 1}, the model's classes, got {int(self.label.max())}"
+            )
 
     def reached(self, label):
         """Success per example, stated once: targeted, label = target; untargeted, label ≠ y."""
@@ -82,7 +99,9 @@ class Goal:
 
 def evaluate(model: Callable, x, goal: Goal | None = None):
     """The model's logits for ``x``, (N, K), in parallel chunks; checked."""
-    logits = map_chunks(lambda part: check_logits(model(part), len(part)), x, chunk=chunk_size(model, x))
+    logits = map_chunks(
+        lambda part: check_logits(model(part), len(part)), x, chunk=chunk_size(model, x)
+    )
     if goal is not None:
         goal.check_range(logits.shape[1])
     return logits

@@ -66,7 +66,9 @@ def deepfool(
     goal = Goal.of(x, y=logits.argmax(axis=1) if y is None else y)
     goal.check_range(logits.shape[1])
     unit = np.finfo(x.dtype)
-    pixels = math.sqrt(math.prod(x.shape[1:])) if norm == "l2" else 1  # the size of a change by 1 everywhere
+    pixels = (
+        math.sqrt(math.prod(x.shape[1:])) if norm == "l2" else 1
+    )  # the size of a change by 1 everywhere
 
     def step(x_i, y, i):
         """r_i for a chunk of images that have taken ``i`` steps (n,): algorithm 2, lines 6 to 11."""
@@ -76,7 +78,9 @@ def deepfool(
         z = rows(x_i)
         stopped = ((z <= low)[:, None] & (w_k < 0)) | ((z >= high)[:, None] & (w_k > 0))
         w_k = xp.where(stopped & (i > 0)[:, None, None], 0, w_k)
-        rounding = float(unit.eps) * pixels * xp.abs(z).max(axis=1) + float(unit.tiny)  # no step is shorter, even if f_l = 0
+        rounding = float(unit.eps) * pixels * xp.abs(z).max(axis=1) + float(
+            unit.tiny
+        )  # no step is shorter, even if f_l = 0
         _, r_i = nearest_hyperplane(f_k, w_k, norm=norm, beyond=rounding)
         return r_i.reshape(x_i.shape)
 
@@ -85,7 +89,9 @@ def deepfool(
     for i in range(steps):
         if not len(running):
             break
-        r_i = map_chunks(step, x_adv[running], goal.label[running], taken[running], chunk=chunk_size(model, x))
+        r_i = map_chunks(
+            step, x_adv[running], goal.label[running], taken[running], chunk=chunk_size(model, x)
+        )
         if i == 0:
             warn_of_zero_gradients(r_i, len(x))
         moves = rows(r_i).any(axis=1)
@@ -103,14 +109,18 @@ def differences(model: Callable, x, y, candidates: int):
     f, pull = vjp(model, x)
     check_logits(f, len(x))
     n, is_y = xp.arange(len(x)), y[:, None] == xp.arange(f.shape[1])
-    k = xp.where(is_y, -xp.inf, -f).argsort(axis=1)[:, 1:candidates]  # (n, C): the likeliest first, without y
+    k = xp.where(is_y, -xp.inf, -f).argsort(axis=1)[
+        :, 1:candidates
+    ]  # (n, C): the likeliest first, without y
     w_k = []
     for column in k.T:
         e = -is_y.astype(f.dtype)
         e[n, column] = 1
         w_k.append(rows(pull(e)))  # line 7: of the difference at once
     rounding = float(np.finfo(f.dtype).eps) * xp.abs(f).max(axis=1)
-    return xp.take_along_axis(f, k, axis=1) - (f[n, y] + rounding)[:, None], xp.stack(w_k, axis=1)  # line 8
+    return xp.take_along_axis(f, k, axis=1) - (f[n, y] + rounding)[:, None], xp.stack(
+        w_k, axis=1
+    )  # line 8
 
 
 def nearest_hyperplane(f, w, *, norm: str = "l2", beyond: float = 0.0):
@@ -128,7 +138,9 @@ def nearest_hyperplane(f, w, *, norm: str = "l2", beyond: float = 0.0):
     xp = array_module(f)
     n, D = xp.arange(len(f)), w.shape[2]
     if norm == "l2":
-        size, unit = (v.reshape(*f.shape, -1) for v in length_and_direction(w.reshape(-1, D)))  # (N, C, 1), (N, C, D)
+        size, unit = (
+            v.reshape(*f.shape, -1) for v in length_and_direction(w.reshape(-1, D))
+        )  # (N, C, 1), (N, C, D)
     else:
         size, unit = xp.abs(w).sum(axis=2), xp.sign(w)
     size = size.reshape(f.shape)

@@ -104,16 +104,28 @@ def differential_evolution(
         raise TypeError(f"stop must be callable or None, got {type(stop).__name__}")
     low, high = check_box(bounds)
     generations = check_count("generations", generations)
-    evolution = Evolution(low, high, population=population, mutation=mutation, recombination=recombination, strategy=strategy, rng=rng)
+    evolution = Evolution(
+        low,
+        high,
+        population=population,
+        mutation=mutation,
+        recombination=recombination,
+        strategy=strategy,
+        rng=rng,
+    )
     history = []
     for _ in range(generations):
         trials = evolution.ask()
-        evolution.tell(trials, check_values(objective(trials.copy()), trials))  # a copy: the objective may work in place
+        evolution.tell(
+            trials, check_values(objective(trials.copy()), trials)
+        )  # a copy: the objective may work in place
         x, value = evolution.best()
         history.append(float(value))
         if stop is not None and stop(x.copy(), history[-1]):
             break
-    return Minimum(x=x, value=history[-1], history=np.array(history), evaluations=len(history) * population)
+    return Minimum(
+        x=x, value=history[-1], history=np.array(history), evaluations=len(history) * population
+    )
 
 
 class Evolution:
@@ -123,7 +135,18 @@ class Evolution:
     shared by all problems: each problem's run is the one it would have had alone with the same seed, whatever its company.
     """
 
-    def __init__(self, low, high, *, problems=(), population, mutation, recombination, strategy="rand1", rng=0):
+    def __init__(
+        self,
+        low,
+        high,
+        *,
+        problems=(),
+        population,
+        mutation,
+        recombination,
+        strategy="rand1",
+        rng=0,
+    ):
         population = check_count("population", population, least=LEAST_POPULATION)
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
@@ -133,7 +156,9 @@ class Evolution:
         self.recombination = check_number("recombination", recombination, least=0, most=1)
         self.strategy = strategy
         self.rng = check_rng(rng)
-        share = like(latin_hypercube(self.rng, population, len(low)).astype(low.dtype), low)  # (P, D)
+        share = like(
+            latin_hypercube(self.rng, population, len(low)).astype(low.dtype), low
+        )  # (P, D)
         first = xp.clip(low + share * (high - low), low, high)  # rounding may step over a bound
         self.candidates = xp.broadcast_to(first, (*problems, *first.shape))  # (..., P, D)
         self.values = xp.full(self.candidates.shape[:-1], xp.inf, low.dtype)  # (..., P)
@@ -150,7 +175,9 @@ class Evolution:
         factor = self.rng.uniform(*self.mutation)
         V = X_base + factor * (X[..., p2, :] - X[..., p3, :])  # Storn & Price, equation 2; D6
         inherit = self.rng.random((P, D)) < self.recombination
-        inherit[np.arange(P), self.rng.integers(D, size=P)] = True  # else a trial could equal its parent
+        inherit[np.arange(P), self.rng.integers(D, size=P)] = (
+            True  # else a trial could equal its parent
+        )
         return xp.clip(xp.where(like(inherit, X), V, X), self.low, self.high)
 
     def tell(self, trials, values) -> None:
@@ -198,17 +225,25 @@ def check_box(bounds):
     except (TypeError, ValueError) as error:
         raise TypeError(f"bounds must be numbers of shape (D, 2), got {bounds!r}") from error
     if box.ndim != 2 or len(box) == 0 or box.shape[1] != 2:
-        raise ValueError(f"bounds must have shape (D, 2), a lower and an upper bound per coordinate, got shape {box.shape}")
+        raise ValueError(
+            f"bounds must have shape (D, 2), a lower and an upper bound per coordinate, got shape {box.shape}"
+        )
     low, high = box[:, 0], box[:, 1]
     largest = largest_size(box.dtype)
     if not ((abs(box) <= largest).all() and (low <= high).all()):  # NaN fails, too
-        raise ValueError(f"bounds must lie within ±{largest:g}, each lower one <= its upper one, got {box.tolist()}")
+        raise ValueError(
+            f"bounds must lie within ±{largest:g}, each lower one <= its upper one, got {box.tolist()}"
+        )
     return low, high
 
 
 def check_mutation(mutation):
     """``mutation`` as the range ``(low, high)`` it is drawn from."""
-    low, high = mutation if isinstance(mutation, tuple | list) and len(mutation) == 2 else (mutation, mutation)
+    low, high = (
+        mutation
+        if isinstance(mutation, tuple | list) and len(mutation) == 2
+        else (mutation, mutation)
+    )
     low = check_number("mutation", low, least=0, most=2)
     return low, check_number("mutation", high, least=low, most=2)
 
@@ -219,7 +254,9 @@ def check_values(values, trials):
     if values.dtype.kind not in "iuf":
         raise TypeError(f"objective must return real numbers, got {values.dtype}")
     if values.shape != trials.shape[:1]:
-        raise ValueError(f"objective must return one value per candidate, shape {trials.shape[:1]}, got {values.shape}")
+        raise ValueError(
+            f"objective must return one value per candidate, shape {trials.shape[:1]}, got {values.shape}"
+        )
     if (values != values).any():
         raise ValueError("objective must not return NaN; infinity marks a candidate as forbidden")
     return values.astype(trials.dtype)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minadv.attacks.common import AttackResult, Ball, Goal, check_images, score_gradient, warn_of_zero_gradients
+from minadv.attacks.common import (
+    AttackResult,
+    Ball,
+    Goal,
+    check_images,
+    score_gradient,
+    warn_of_zero_gradients,
+)
 from minadv.backend import array_module
 
 __all__ = ["fgsm"]
 
 
-def fgsm(model: Callable, x, *, y=None, target=None, eps: float, bounds: tuple[float, float] = (0.0, 1.0)) -> AttackResult:
+def fgsm(
+    model: Callable, x, *, y=None, target=None, eps: float, bounds: tuple[float, float] = (0.0, 1.0)
+) -> AttackResult:
     r"""One step of size ``eps`` along the sign of the gradient: :math:`x + \epsilon \cdot \mathrm{sign}(\nabla_x L(W, x, y))`, clipped to
     ``bounds``.
 
@@ -26,7 +35,9 @@ def fgsm(model: Callable, x, *, y=None, target=None, eps: float, bounds: tuple[f
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
     ball = Ball(x, eps, bounds)
-    _, g = score_gradient(model, x, goal)  # the score rises where the loss rises, or falls towards the target
+    _, g = score_gradient(
+        model, x, goal
+    )  # the score rises where the loss rises, or falls towards the target
     warn_of_zero_gradients(g, len(x))
     x_adv = ball.project(x + ball.eps * array_module(x).sign(g))
     return AttackResult.judge(model, x, x_adv, goal, steps=1)

@@ -10,7 +10,16 @@ import numpy as np
 from minadv import losses, ops
 from minadv.attacks.balls import rows
 from minadv.attacks.checks import largest_size
-from minadv.attacks.common import AttackResult, Ball, Goal, check_count, check_images, check_logits, check_number, warn_of_zero_gradients
+from minadv.attacks.common import (
+    AttackResult,
+    Ball,
+    Goal,
+    check_count,
+    check_images,
+    check_logits,
+    check_number,
+    warn_of_zero_gradients,
+)
 from minadv.autograd import raw, vjp
 from minadv.backend import array_module
 from minadv.parallel import chunk_size, map_chunks
@@ -109,7 +118,9 @@ def forge(
         Goal(label, targeted=True).check_range(check_logits(raw(logits), len(label)).shape[1])
         error = loss(logits, label)
         if error.shape != label.shape:
-            raise ValueError(f"loss must return one number per image, shape {label.shape}, got {error.shape}")
+            raise ValueError(
+                f"loss must return one number per image, shape {label.shape}, got {error.shape}"
+            )
         return error + 2 * weight * losses.squared_error(z, reference)
 
     def descend(z, reference, label):  # a chunk of the batch, from the first step to the last
@@ -124,7 +135,9 @@ def forge(
                 z = step(z, g, lr, clip, bounds)
         return z, g, xp.stack(L, axis=1), xp.stack(distance, axis=1)
 
-    x_adv, g, L, distance = map_chunks(descend, x, reference, goal.label, chunk=chunk_size(model, x))
+    x_adv, g, L, distance = map_chunks(
+        descend, x, reference, goal.label, chunk=chunk_size(model, x)
+    )
     result = AttackResult.judge(model, x, x_adv, goal, steps)
     warn_of_zero_gradients(g[~result.success], len(x))
     return ForgeResult(**vars(result), loss=L.T, distance=distance.T)
@@ -138,7 +151,9 @@ def step(z, g, lr: float, clip: float | None, bounds: tuple[float, float]):
         raise ValueError("the model must have a finite gradient, got NaN or infinity")
     if clip is not None:
         largest = xp.abs(rows(change)).max(axis=1).reshape(-1, *[1] * (z.ndim - 1))
-        change = change * (clip / xp.maximum(largest, clip or 1))  # times 1 where it is short enough
+        change = change * (
+            clip / xp.maximum(largest, clip or 1)
+        )  # times 1 where it is short enough
         ball = Ball(z, clip, bounds)  # the step's own rounding must not lead further than clip
         low, high = ball.low, ball.high
     return xp.clip(z - change, low, high).astype(z.dtype)
@@ -149,7 +164,9 @@ def check_reference(reference, x, bounds: tuple[float, float]):
     if not hasattr(reference, "dtype"):
         raise TypeError(f"reference must be an array like x, got {type(reference).__name__}")
     if reference.shape != x.shape or reference.dtype != x.dtype:
-        raise ValueError(f"reference must be {x.dtype} of shape {x.shape}, as x is, got {reference.dtype} of shape {reference.shape}")
+        raise ValueError(
+            f"reference must be {x.dtype} of shape {x.shape}, as x is, got {reference.dtype} of shape {reference.shape}"
+        )
     array_module(reference, x)  # both on one side
     if not bool(((bounds[0] <= reference) & (reference <= bounds[1])).all()):
         raise ValueError(f"reference must lie inside bounds {bounds}, and hold no NaN")

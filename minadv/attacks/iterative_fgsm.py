@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minadv.attacks.common import AttackResult, Ball, Goal, check_count, check_images, score_gradient, warn_of_zero_gradients
+from minadv.attacks.common import (
+    AttackResult,
+    Ball,
+    Goal,
+    check_count,
+    check_images,
+    score_gradient,
+    warn_of_zero_gradients,
+)
 from minadv.backend import array_module
 
 __all__ = ["iterative_fgsm"]
 
 
 def iterative_fgsm(
-    model: Callable, x, *, y=None, target=None, eps: float, steps: int, bounds: tuple[float, float] = (0.0, 1.0)
+    model: Callable,
+    x,
+    *,
+    y=None,
+    target=None,
+    eps: float,
+    steps: int,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> AttackResult:
     r"""FGSM with a step of ``eps / steps``, ``steps`` times, each from where the last one led; the last iterate is returned.
 

@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from minadv.attacks.balls import rows
 from minadv.attacks.checks import largest_size
-from minadv.attacks.common import AttackResult, Goal, check_images, check_logits, check_number, score_gradient, warn_of_zero_gradients
+from minadv.attacks.common import (
+    AttackResult,
+    Goal,
+    check_images,
+    check_logits,
+    check_number,
+    score_gradient,
+    warn_of_zero_gradients,
+)
 from minadv.autograd import vjp
 from minadv.backend import array_module
 from minadv.parallel import chunk_size, map_chunks
@@ -51,16 +59,24 @@ def jsma(
         logits, dF_t, dF_others = forward_derivative(model, z, t, outputs=outputs)
         moved, changed = xp.clip(z + theta, *bounds), rows(z != x)
         affordable = changed.sum(axis=1) + (2 if pairs else 1) <= budget
-        free = rows(moved != z) & (changed | affordable[:, None])  # neither saturated nor beyond the budget
-        best, S = (best_pair if pairs else best_pixel)(scaled(dF_t), scaled(dF_others), theta, free)  # equation 10, or 8
-        go = (logits.argmax(axis=1) != t) & (S > 0)  # else the argmax of a map of zeros, feature 0, would be changed
+        free = rows(moved != z) & (
+            changed | affordable[:, None]
+        )  # neither saturated nor beyond the budget
+        best, S = (best_pair if pairs else best_pixel)(
+            scaled(dF_t), scaled(dF_others), theta, free
+        )  # equation 10, or 8
+        go = (logits.argmax(axis=1) != t) & (
+            S > 0
+        )  # else the argmax of a map of zeros, feature 0, would be changed
         chosen = (best[:, :, None] == xp.arange(free.shape[1])).any(axis=1) & go[:, None]
         return xp.where(chosen.reshape(z.shape), moved, z), go, rows(dF_t).any(axis=1)
 
     x_adv, steps = x.copy(), xp.zeros(len(x), dtype=int)
     running = xp.arange(len(x))
     while len(running):
-        z, go, slope = map_chunks(step, x_adv[running], x[running], goal.label[running], chunk=chunk_size(model, x))
+        z, go, slope = map_chunks(
+            step, x_adv[running], x[running], goal.label[running], chunk=chunk_size(model, x)
+        )
         if not steps.any():
             warn_of_zero_gradients(slope[:, None], len(x))
         running = running[go]  # those that are done leave the batch
@@ -151,13 +167,18 @@ def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
     if free is not None:
         helps, hurts = xp.where(free, helps, -xp.inf), xp.where(free, hurts, -xp.inf)
     rival = rivals(helps, hurts)  # (N, R)
-    helps, hurts = xp.take_along_axis(helps, rival, axis=1), xp.take_along_axis(hurts, rival, axis=1)
+    helps, hurts = (
+        xp.take_along_axis(helps, rival, axis=1),
+        xp.take_along_axis(hurts, rival, axis=1),
+    )
 
     (N, R), D = rival.shape, dF_t.shape[1]
     S, pq = xp.zeros(N, dtype=dF_t.dtype), xp.zeros((N, 2), dtype=int)
     some = max(1, D // R)
     for start in range(0, R, some):
-        alpha, minus_beta = (v[:, start : start + some, None] + v[:, None, :] for v in (helps, hurts))  # (N, some, R)
+        alpha, minus_beta = (
+            v[:, start : start + some, None] + v[:, None, :] for v in (helps, hurts)
+        )  # (N, some, R)
         here = saliency_map(alpha, -minus_beta)
         p = xp.arange(alpha.shape[1])
         here[:, p, start + p] = 0  # a feature is no pair with itself
@@ -179,7 +200,9 @@ def rivals(a, b):
     order = (-a).argsort(axis=1)  # all that beat a feature in a come before it
     b = xp.take_along_axis(b, order, axis=1)
     best = running_max(b)
-    second = running_max(xp.minimum(b[:, 1:], best[:, :-1]))  # the second largest b up to each place
+    second = running_max(
+        xp.minimum(b[:, 1:], best[:, :-1])
+    )  # the second largest b up to each place
     beaten = xp.zeros(b.shape, dtype=bool)
     beaten[:, 2:] = b[:, 2:] <= second[:, :-1]
     R = int((~beaten).sum(axis=1).max())

@@ -11,7 +11,9 @@ from minadv.backend import array_module, like
 __all__ = ["negative", "uniform_noise"]
 
 
-def uniform_noise(x, *, eps: float, rng: np.random.Generator | int = 0, bounds: tuple[float, float] = (0.0, 1.0)):
+def uniform_noise(
+    x, *, eps: float, rng: np.random.Generator | int = 0, bounds: tuple[float, float] = (0.0, 1.0)
+):
     r"""``x`` with noise, uniform in :math:`\pm\epsilon` and independent for each value, clipped to ``bounds``: what an attack of size ε
     has to beat (C6, E2).
 

@@ -16,7 +16,9 @@ from minadv.parallel import chunk_size, map_chunks
 
 __all__ = ["one_pixel"]
 
-VALUES_PER_CALL = 2**22  # pixel values that one call of predict is given at most: 16 MB of float32, 5,349 images of 28x28
+VALUES_PER_CALL = (
+    2**22
+)  # pixel values that one call of predict is given at most: 16 MB of float32, 5,349 images of 28x28
 
 
 def one_pixel(
@@ -95,8 +97,16 @@ def one_pixel(
     if check_count("pixels", pixels) > H * W:
         raise ValueError(f"pixels must be <= {H * W}, all that an image has, got {pixels}")
     lowest = np.tile(np.array([0, 0, *[low] * C], x.dtype), pixels)  # (pixels·(2 + C),)
-    highest = np.tile(np.array([below(H, x.dtype), below(W, x.dtype), *[high] * C], x.dtype), pixels)
-    settings = {"population": population, "mutation": mutation, "recombination": recombination, "strategy": strategy, "rng": rng}
+    highest = np.tile(
+        np.array([below(H, x.dtype), below(W, x.dtype), *[high] * C], x.dtype), pixels
+    )
+    settings = {
+        "population": population,
+        "mutation": mutation,
+        "recombination": recombination,
+        "strategy": strategy,
+        "rng": rng,
+    }
     evolution = Evolution(like(lowest, x), like(highest, x), problems=(len(x),), **settings)
 
     answer = partial(ask, predict)
@@ -108,13 +118,17 @@ def one_pixel(
     def objective(genes, owner):  # (n, D), (n,) -> (n,)
         answers = answer(paint(x[owner], genes, grid))
         aim = goal[owner]
-        return xp.where(aim.reached(answers.argmax(axis=1)), -xp.inf, -aim.score(to_logits(answers)))  # no score beats success
+        return xp.where(
+            aim.reached(answers.argmax(axis=1)), -xp.inf, -aim.score(to_logits(answers))
+        )  # no score beats success
 
     x_adv, steps = x.copy(), xp.zeros(len(x), dtype=int)
     unsolved = ~goal.reached(answers.argmax(axis=1))
     image = xp.flatnonzero(unsolved)  # (B,), those still searched for
     evolution.keep(unsolved)
-    for generation in trange(1, generations + 1, desc="one-pixel generations", disable=not progress):
+    for generation in trange(
+        1, generations + 1, desc="one-pixel generations", disable=not progress
+    ):
         if len(image) == 0:
             break
         trials = evolution.ask()  # (B, P, D)
@@ -151,7 +165,9 @@ def below(count: int, dtype):
 
 def in_blocks(f, *arrays, block):
     """``f(*arrays)``, one block of examples after the other: so memory stays bounded, and ``predict`` is never asked twice at once."""
-    parts = [f(*(a[i : i + block] for a in arrays)) for i in range(0, max(len(arrays[0]), 1), block)]
+    parts = [
+        f(*(a[i : i + block] for a in arrays)) for i in range(0, max(len(arrays[0]), 1), block)
+    ]
     return array_module(*parts).concatenate(parts)
 
 

@@ -7,7 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from minadv.attacks.checks import check_count, check_images, check_number, check_rng, largest_size
-from minadv.attacks.common import AttackResult, Ball, Goal, L2Ball, evaluate, score_gradient, warn_of_zero_gradients
+from minadv.attacks.common import (
+    AttackResult,
+    Ball,
+    Goal,
+    L2Ball,
+    evaluate,
+    score_gradient,
+    warn_of_zero_gradients,
+)
 from minadv.backend import array_module
 
 __all__ = ["pgd"]
@@ -91,15 +99,27 @@ def pgd(
     if norm not in tuple(BALLS):
         raise ValueError(f"norm must be 'linf' or 'l2', got {norm!r}")
     ball = BALLS[norm](x, eps, bounds)
-    steps, restarts, rng = check_count("steps", steps), check_count("restarts", restarts), check_rng(rng)
+    steps, restarts, rng = (
+        check_count("steps", steps),
+        check_count("restarts", restarts),
+        check_rng(rng),
+    )
     if restarts > 1 and not random_start:
-        raise ValueError(f"restarts must be 1 without random_start, all being the same, got {restarts}")
-    alpha = REACH * ball.eps / steps if alpha is None else check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
+        raise ValueError(
+            f"restarts must be 1 without random_start, all being the same, got {restarts}"
+        )
+    alpha = (
+        REACH * ball.eps / steps
+        if alpha is None
+        else check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
+    )
 
     best = Best(x, goal, evaluate(model, x, goal))
     g = x[:0]
     for _ in range(restarts):
-        i = best.failures() if early_stop else array_module(x).arange(len(x))  # the images in the batch
+        i = (
+            best.failures() if early_stop else array_module(x).arange(len(x))
+        )  # the images in the batch
         z = ball.project(x + ball.offset(rng))[i] if random_start else x[i]
         ball_i, goal_i = ball[i], goal[i]
         for _ in range(steps):
@@ -136,6 +156,8 @@ class Best:
         """Take each image of ``z``, whose indices are ``i``, that is better than the best so far."""
         goal = self.goal[i]
         success, score = goal.reached(logits.argmax(axis=1)), goal.score(logits)
-        better = (success & ~self.success[i]) | ((success == self.success[i]) & (score > self.score[i]))
+        better = (success & ~self.success[i]) | (
+            (success == self.success[i]) & (score > self.score[i])
+        )
         k = i[better]
         self.x[k], self.success[k], self.score[k] = z[better], success[better], score[better]

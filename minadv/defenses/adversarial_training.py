@@ -33,12 +33,16 @@ def mixed_loss(model: Callable, attack: Callable, *, weight: float = 1.0) -> Cal
 
     def loss(forward: Callable, x, y):
         x_adv = _attacked(attack(model, x, y), x)
-        return losses.cross_entropy(forward(x), y) + weight * losses.cross_entropy(forward(x_adv), y)
+        return losses.cross_entropy(forward(x), y) + weight * losses.cross_entropy(
+            forward(x_adv), y
+        )
 
     return loss
 
 
-def adversarial_training(model: Layer, x, y, *, attack: Callable, weight: float = 1.0, **how) -> History:
+def adversarial_training(
+    model: Layer, x, y, *, attack: Callable, weight: float = 1.0, **how
+) -> History:
     r"""Train ``model`` on its :func:`mixed_loss`; if it is trained already, this is fine-tuning (E9).
 
     For FGSM and for PGD, whose best attack is its strongest and not its first success::
@@ -71,6 +75,12 @@ def _attacked(result, x):
     """The images of an attack's result, or those given, if they can stand for ``x``."""
     images = getattr(result, "x_adv", result)
     if not hasattr(images, "dtype") or (images.dtype, images.shape) != (x.dtype, x.shape):
-        came = f"{images.dtype} of shape {images.shape}" if hasattr(images, "dtype") else type(images).__name__
-        raise ValueError(f"attacked images must be {x.dtype} of shape {x.shape}, as the originals, got {came}")
+        came = (
+            f"{images.dtype} of shape {images.shape}"
+            if hasattr(images, "dtype")
+            else type(images).__name__
+        )
+        raise ValueError(
+            f"attacked images must be {x.dtype} of shape {x.shape}, as the originals, got {came}"
+        )
     return images

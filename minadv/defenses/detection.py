@@ -35,7 +35,9 @@ def divergence(x, reconstruction):
     :class:`ValueError` for shapes that differ.
     """
     if raw(x).shape != raw(reconstruction).shape:
-        raise ValueError(f"reconstruction must have the shape of x, {raw(x).shape}, got {raw(reconstruction).shape}")
+        raise ValueError(
+            f"reconstruction must have the shape of x, {raw(x).shape}, got {raw(reconstruction).shape}"
+        )
 
     def ink(images):
         flat = ops.reshape(images, (len(images), math.prod(raw(images).shape[1:]))) + FLOOR
@@ -68,7 +70,9 @@ def threshold_at(scores, false_positive_rate: float) -> float:
     n = len(scores)
     exceeded = (n - np.arange(n)) / (n + 1)  # 1 - r / (n + 1) for r = 1, ..., n
     if not (exceeded <= rate).any():
-        raise ValueError(f"false_positive_rate must be at least 1 / (n + 1) = {1 / (n + 1):.3g} with n = {n} scores, got {rate:g}")
+        raise ValueError(
+            f"false_positive_rate must be at least 1 / (n + 1) = {1 / (n + 1):.3g} with n = {n} scores, got {rate:g}"
+        )
     return float(scores[(exceeded <= rate).argmax()])
 
 
@@ -99,13 +103,18 @@ class Detector:
 def _scores(score: Callable, x):
     scores = _checked(map_chunks(score, x, chunk=chunk_size(score, x)))
     if len(scores) != len(x):
-        raise ValueError(f"score must return one number per image, ({len(x)},), got shape {scores.shape}")
+        raise ValueError(
+            f"score must return one number per image, ({len(x)},), got shape {scores.shape}"
+        )
     return scores
 
 
 def _checked(scores):
     if scores.ndim != 1 or not bool(array_module(scores).isfinite(scores).all()):
-        raise ValueError(f"scores must be finite numbers (N,), got shape {scores.shape}" + ", some not finite" * (scores.ndim == 1))
+        raise ValueError(
+            f"scores must be finite numbers (N,), got shape {scores.shape}"
+            + ", some not finite" * (scores.ndim == 1)
+        )
     return scores
 
 
@@ -131,4 +140,6 @@ class Guarded:
     def __call__(self, x):
         z = self.model(x)
         excess = self.sharpness * (self.detector.score(x) - self.detector.threshold)
-        return ops.concatenate([z - ops.max(z, axis=1, keepdims=True), ops.reshape(excess, (-1, 1))], axis=1)
+        return ops.concatenate(
+            [z - ops.max(z, axis=1, keepdims=True), ops.reshape(excess, (-1, 1))], axis=1
+        )

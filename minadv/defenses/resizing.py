@@ -34,7 +34,11 @@ def resize(x, size: tuple[int, int], *, method: str = "bilinear"):
     n, h, w, c = _check_images(x)
     rows, columns = _check_counts("size", size, "rows", "columns")
     A, B = _weights(h, rows, method), _weights(w, columns, method)
-    return x if (rows, columns) == (h, w) else ops.reshape(_products(A[None], x, B[None]), (n, rows, columns, c))
+    return (
+        x
+        if (rows, columns) == (h, w)
+        else ops.reshape(_products(A[None], x, B[None]), (n, rows, columns, c))
+    )
 
 
 def _weights(old: int, new: int, method: str) -> np.ndarray:
@@ -55,7 +59,9 @@ def _products(A: np.ndarray, x, B: np.ndarray):
     u = raw(x)
     A, B = (like(M[:, None, None].astype(u.dtype), u) for M in (A, B))  # (D, 1, 1, ., .)
     channels_first = ops.transpose(x, 0, 3, 1, 2)  # (N, C, H, W)
-    return ops.transpose(ops.matmul(ops.matmul(A, channels_first), B.swapaxes(-1, -2)), 0, 1, 3, 4, 2)
+    return ops.transpose(
+        ops.matmul(ops.matmul(A, channels_first), B.swapaxes(-1, -2)), 0, 1, 3, 4, 2
+    )
 
 
 class RandomResizing:
@@ -87,7 +93,11 @@ class RandomResizing:
     ):
         if average not in ("probabilities", "logits"):
             raise ValueError(f"average must be 'probabilities' or 'logits', got {average!r}")
-        self.model, self.shape, self.average = model, _check_counts("shape", shape, "H", "W", "C"), average
+        self.model, self.shape, self.average = (
+            model,
+            _check_counts("shape", shape, "H", "W", "C"),
+            average,
+        )
         h, w, _ = self.shape
         least = max(1, round(h * check_number("smallest", smallest, least=0, most=1)))
         flip = check_number("flip", flip, least=0, most=1)
@@ -96,16 +106,22 @@ class RandomResizing:
         def draw() -> tuple[np.ndarray, np.ndarray]:
             rows = int(rng.integers(least, max(h, least + 1)))
             columns = max(1, round(w * rows / h))
-            A, B = (_framed(_weights(old, new, method), rng) for old, new in ((h, rows), (w, columns)))
+            A, B = (
+                _framed(_weights(old, new, method), rng) for old, new in ((h, rows), (w, columns))
+            )
             return A, B[::-1] if rng.random() < flip else B
 
         pairs = [draw() for _ in range(check_count("draws", draws))]
-        self.rows, self.columns = (np.stack(matrices) for matrices in zip(*pairs, strict=True))  # (D, H, H) and (D, W, W)
+        self.rows, self.columns = (
+            np.stack(matrices) for matrices in zip(*pairs, strict=True)
+        )  # (D, H, H) and (D, W, W)
 
     def views(self, x):
         """What the model gets to see of images ``x`` (N, H, W, C), draw by draw: (D, N, H, W, C)."""
         if _check_images(x)[1:] != self.shape:
-            raise ValueError(f"x must be images (N, {', '.join(map(str, self.shape))}), got shape {raw(x).shape}")
+            raise ValueError(
+                f"x must be images (N, {', '.join(map(str, self.shape))}), got shape {raw(x).shape}"
+            )
         return _products(self.rows, x, self.columns)
 
     def __call__(self, x):
@@ -114,12 +130,16 @@ class RandomResizing:
         z = ops.reshape(z, (d, n, raw(z).shape[-1]))
         if self.average == "logits":
             return ops.mean(z, axis=0)
-        return ops.logsumexp(ops.log_softmax(z), axis=0) - math.log(d)  # the log of the mean probability
+        return ops.logsumexp(ops.log_softmax(z), axis=0) - math.log(
+            d
+        )  # the log of the mean probability
 
     def activation_bytes(self, shape: tuple, dtype) -> int:
         """What one example needs, all draws together (for :func:`minadv.parallel.chunk_size`)."""
         image = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return len(self.rows) * getattr(self.model, "activation_bytes", lambda *_: UNKNOWN_MODEL * image)(shape, dtype)
+        return len(self.rows) * getattr(
+            self.model, "activation_bytes", lambda *_: UNKNOWN_MODEL * image
+        )(shape, dtype)
 
 
 def _framed(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -141,7 +161,9 @@ def _check_images(x) -> tuple[int, int, int, int]:
     """The shape of images ``x``, which must be (N, H, W, C), floating point."""
     u = raw(x)
     if getattr(u, "ndim", None) != 4 or 0 in u.shape[1:]:
-        raise ValueError(f"x must be images (N, H, W, C), got {getattr(u, 'shape', type(u).__name__)}")
+        raise ValueError(
+            f"x must be images (N, H, W, C), got {getattr(u, 'shape', type(u).__name__)}"
+        )
     if u.dtype.kind != "f":
         raise TypeError(f"x must be floating point, got {u.dtype}")
     return u.shape

@@ -35,7 +35,9 @@ class RBF(Layer):
     def __init__(self, center, gamma: float = 1.0):
         self.center = asarray(center).copy()
         if self.center.ndim != 2 or self.center.dtype.kind != "f":
-            raise ValueError(f"center must be floating-point vectors (M, D), got {self.center.dtype} of shape {self.center.shape}")
+            raise ValueError(
+                f"center must be floating-point vectors (M, D), got {self.center.dtype} of shape {self.center.shape}"
+            )
         if not check_number("gamma", gamma) > 0:
             raise ValueError(f"gamma must be > 0, got {gamma!r}")
         self.log_gamma = asarray(np.full(len(self.center), math.log(gamma), self.center.dtype))
@@ -44,13 +46,19 @@ class RBF(Layer):
         d = raw(parameters["center"]).shape[1]
         if raw(x).ndim != 2 or raw(x).shape[1] != d:
             raise ValueError(f"RBF expects (N, {d}), got {raw(x).shape}: is a Flatten missing?")
-        return ops.exp(-ops.exp(parameters["log_gamma"]) * squared_distances(x, parameters["center"]))
+        return ops.exp(
+            -ops.exp(parameters["log_gamma"]) * squared_distances(x, parameters["center"])
+        )
 
 
 def squared_distances(a, b):
     r""":math:`\lVert a_n - b_m \rVert^2 = \lVert a_n \rVert^2 - 2 a_n \cdot b_m + \lVert b_m \rVert^2`, (N, D) and (M, D) -> (N, M), by one
     matrix product."""
-    return ops.sum(a * a, axis=1, keepdims=True) - 2.0 * (a @ ops.transpose(b)) + ops.sum(b * b, axis=1)
+    return (
+        ops.sum(a * a, axis=1, keepdims=True)
+        - 2.0 * (a @ ops.transpose(b))
+        + ops.sum(b * b, axis=1)
+    )
 
 
 def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequential:
@@ -68,11 +76,16 @@ def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequentia
     if check_count("centers", centers) >= len(flat):
         raise ValueError(f"centers must be fewer than the images, {len(flat)}, got {centers}")
     order = rng.permutation(len(flat))
-    center, others = flat[order[:centers]], flat[order[centers:][:1000]]  # 1000: enough for a median
+    center, others = (
+        flat[order[:centers]],
+        flat[order[centers:][:1000]],
+    )  # 1000: enough for a median
     width = float(np.median(squared_distances(others, center).min(axis=1)))  # squared
     if not width > 0:
         raise ValueError("x must hold images that differ, got copies of the same few")
-    return Sequential(Flatten(), RBF(center, 1 / width), Dense(centers, classes, rng=rng, dtype=flat.dtype))
+    return Sequential(
+        Flatten(), RBF(center, 1 / width), Dense(centers, classes, rng=rng, dtype=flat.dtype)
+    )
 
 
 def disagreement(model: Callable, second: Callable) -> Callable:

@@ -31,35 +31,59 @@ class VAE(Layer):
     :class:`ValueError` or :class:`TypeError` naming a wrong argument, and for images of another shape.
     """
 
-    def __init__(self, shape: tuple, *, latent: int = 2, filters: tuple = (32, 64), hidden: int = 64, rng=0, dtype=np.float32):
+    def __init__(
+        self,
+        shape: tuple,
+        *,
+        latent: int = 2,
+        filters: tuple = (32, 64),
+        hidden: int = 64,
+        rng=0,
+        dtype=np.float32,
+    ):
         if len(shape) != 3 or len(filters) != 2:
-            raise ValueError(f"shape must be (H, W, C) and filters two counts, got {shape!r} and {filters!r}")
+            raise ValueError(
+                f"shape must be (H, W, C) and filters two counts, got {shape!r} and {filters!r}"
+            )
         h, w, c = self.shape = tuple(check_count("shape", n) for n in shape)
         a, b = (check_count("filters", n) for n in filters)
         self.latent, hidden = check_count("latent", latent), check_count("hidden", hidden)
         small = (-(-h // 4), -(-w // 4))  # what two stride-2 convolutions leave
         rng = np.random.default_rng(rng)
-        relu, linear = {"rng": rng, "init": "he", "dtype": dtype}, {"rng": rng, "init": "glorot", "dtype": dtype}
+        relu, linear = (
+            {"rng": rng, "init": "he", "dtype": dtype},
+            {"rng": rng, "init": "glorot", "dtype": dtype},
+        )
         self.encoder = Sequential(
-            Conv2D(c, a, 3, stride=2, padding="same", **relu), ReLU(),
-            Conv2D(a, b, 3, stride=2, padding="same", **relu), ReLU(),
+            Conv2D(c, a, 3, stride=2, padding="same", **relu),
+            ReLU(),
+            Conv2D(a, b, 3, stride=2, padding="same", **relu),
+            ReLU(),
             Flatten(),
-            Dense(small[0] * small[1] * b, hidden, **relu), ReLU(),
+            Dense(small[0] * small[1] * b, hidden, **relu),
+            ReLU(),
             Dense(hidden, 2 * self.latent, **linear),  # mu and log_var
-        )  # fmt: skip
+        )
         self.decoder = Sequential(
-            Dense(self.latent, hidden, **relu), ReLU(),
-            Dense(hidden, small[0] * small[1] * b, **relu), ReLU(),
+            Dense(self.latent, hidden, **relu),
+            ReLU(),
+            Dense(hidden, small[0] * small[1] * b, **relu),
+            ReLU(),
             Reshape(*small, b),
-            ConvTranspose2D(b, a, 3, stride=2, padding="same", **relu), ReLU(),
+            ConvTranspose2D(b, a, 3, stride=2, padding="same", **relu),
+            ReLU(),
             ConvTranspose2D(a, c, 3, stride=2, padding="same", **linear),
-        )  # fmt: skip
+        )
 
     @property
     def parameters(self) -> dict:
         """The arrays of both halves, as ``"encoder.0.weight"``, ..., ``"decoder.7.bias"``."""
         halves = {"encoder": self.encoder, "decoder": self.decoder}
-        return {f"{half}.{name}": value for half, model in halves.items() for name, value in model.parameters.items()}
+        return {
+            f"{half}.{name}": value
+            for half, model in halves.items()
+            for name, value in model.parameters.items()
+        }
 
     parameters = parameters.setter(Layer.parameters.fset)
 
@@ -69,10 +93,16 @@ class VAE(Layer):
 
     def apply(self, parameters, x, rng=None):
         def of(half):
-            return {name.removeprefix(half): value for name, value in parameters.items() if name.startswith(half)}
+            return {
+                name.removeprefix(half): value
+                for name, value in parameters.items()
+                if name.startswith(half)
+            }
 
         if raw(x).shape[1:] != self.shape:
-            raise ValueError(f"x must be images (N, {', '.join(map(str, self.shape))}), got shape {raw(x).shape}")
+            raise ValueError(
+                f"x must be images (N, {', '.join(map(str, self.shape))}), got shape {raw(x).shape}"
+            )
         mu, log_var = self._split(self.encoder.apply(of("encoder."), x, rng))
         z = mu
         if rng is not None:
@@ -97,7 +127,9 @@ class VAE(Layer):
 
     def activation_bytes(self, shape: tuple, dtype) -> int:
         """What one example needs (for :func:`minadv.parallel.chunk_size`)."""
-        return self.encoder.activation_bytes(shape, dtype) + self.decoder.activation_bytes((self.latent,), dtype)
+        return self.encoder.activation_bytes(shape, dtype) + self.decoder.activation_bytes(
+            (self.latent,), dtype
+        )
 
 
 def gaussian_kl(mu, log_var):
@@ -119,6 +151,8 @@ def negative_elbo(forward: Callable, x, y=None):
     """
     pixels = raw(x)
     if len(x) and not (float(pixels.min()) >= 0 and float(pixels.max()) <= 1):
-        raise ValueError(f"x must lie in [0, 1], got values from {float(pixels.min())} to {float(pixels.max())}")
+        raise ValueError(
+            f"x must lie in [0, 1], got values from {float(pixels.min())} to {float(pixels.max())}"
+        )
     logits, mu, log_var = forward(x)
     return losses.binary_cross_entropy(logits, x) + gaussian_kl(mu, log_var)

@@ -11,12 +11,18 @@ import numpy as np
 
 from tests.benchmarks.harness import HEADER
 
-PARTS = ("accuracy", "foundations", "attacks")  # accuracy first: its peak memory is then the training's own
+PARTS = (
+    "accuracy",
+    "foundations",
+    "attacks",
+)  # accuracy first: its peak memory is then the training's own
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)} (default: all)"
+    )
     parts = parser.parse_args().parts or PARTS
     if unknown := set(parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")

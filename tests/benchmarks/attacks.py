@@ -36,14 +36,25 @@ def main():
     ten = iterative_fgsm(model, twos[:10], target=6, eps=0.2, steps=200)
     print(f"\nD4: {int(ten.success.sum())} of ten twos become six\n")
     print("| attack | library | success | median size |\n|---|---|---|---|")
-    quality_and_speed = [partial(f, model, peer, x, y, twos) for f in (with_jsma, with_deepfool, with_pgd)]
+    quality_and_speed = [
+        partial(f, model, peer, x, y, twos) for f in (with_jsma, with_deepfool, with_pgd)
+    ]
     speeds = [comparison for f in quality_and_speed for comparison in f()]
     print(f"\n{HEADER}")
     for run in (*speeds, partial(one_pixel_speed, model, peer, twos)):
         run()
 
 
-def quality(attack: str, library: str, model: Callable, x, x_adv, succeeded: Callable, size: Callable, unit: str):
+def quality(
+    attack: str,
+    library: str,
+    model: Callable,
+    x,
+    x_adv,
+    succeeded: Callable,
+    size: Callable,
+    unit: str,
+):
     """One row: the share of images on which an attack succeeded, judged by our model, and the median size where it did."""
     x_adv = np.asarray(x_adv, np.float32)
     ok = succeeded(evaluation.predict(model, x_adv))
@@ -75,8 +86,12 @@ def with_jsma(model, peer, x, y, twos):
     from art.estimators.classification import PyTorchClassifier
 
     twos, few = twos[:256], twos[:64]
-    estimator = PyTorchClassifier(peer, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0))
-    theirs = SaliencyMapMethod(estimator, theta=1.0, gamma=0.145, batch_size=len(few), verbose=False)
+    estimator = PyTorchClassifier(
+        peer, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0)
+    )
+    theirs = SaliencyMapMethod(
+        estimator, theta=1.0, gamma=0.145, batch_size=len(few), verbose=False
+    )
     target = np.eye(10, dtype=np.float32)[np.full(len(few), 6)]
 
     def art():
@@ -85,10 +100,26 @@ def with_jsma(model, peer, x, y, twos):
     becomes_six = partial(np.equal, 6)
     for outputs in ("probabilities", "logits"):
         adversarial = jsma(model, few, target=6, theta=1.0, gamma=0.145, outputs=outputs).x_adv
-        quality("JSMA 2 -> 6", f"minadv ({outputs})", model, few, adversarial, becomes_six, l0, "pixels")
-    quality("JSMA 2 -> 6", "ART", model, few, art().transpose(0, 2, 3, 1), becomes_six, l0, "pixels")
+        quality(
+            "JSMA 2 -> 6", f"minadv ({outputs})", model, few, adversarial, becomes_six, l0, "pixels"
+        )
+    quality(
+        "JSMA 2 -> 6", "ART", model, few, art().transpose(0, 2, 3, 1), becomes_six, l0, "pixels"
+    )
     speed = partial(jsma, model, twos, target=6, theta=1.0, gamma=0.145)
-    return [partial(compare, "JSMA 2 -> 6", "ART", speed, art, work=len(twos), theirs_work=len(few), unit="images/s", rounds=3)]
+    return [
+        partial(
+            compare,
+            "JSMA 2 -> 6",
+            "ART",
+            speed,
+            art,
+            work=len(twos),
+            theirs_work=len(few),
+            unit="images/s",
+            rounds=3,
+        )
+    ]
 
 
 def with_deepfool(model, peer, x, y, twos):
@@ -99,7 +130,10 @@ def with_deepfool(model, peer, x, y, twos):
     x, y = x[:COUNT], y[:COUNT]
     few = 48
     wrapped = foolbox.PyTorchModel(peer, bounds=(0, 1), device="cpu")
-    fool, tool = foolbox.attacks.L2DeepFoolAttack(steps=50, overshoot=0.02, candidates=10), torchattacks.DeepFool(peer, 50, 0.02)
+    fool, tool = (
+        foolbox.attacks.L2DeepFoolAttack(steps=50, overshoot=0.02, candidates=10),
+        torchattacks.DeepFool(peer, 50, 0.02),
+    )
     inputs, labels = images(x), torch.from_numpy(y)
 
     def with_foolbox():
@@ -112,12 +146,49 @@ def with_deepfool(model, peer, x, y, twos):
     quality("DeepFool", "minadv", model, x, deepfool(model, x, y=y).x_adv, changed, l2, "L2")
     quality("DeepFool", "Foolbox", model, x, with_foolbox(), changed, l2, "L2")
     changed = partial(np.not_equal, y[:few])
-    quality(f"DeepFool, first {few}", "minadv", model, x[:few], deepfool(model, x[:few], y=y[:few]).x_adv, changed, l2, "L2")
-    quality(f"DeepFool, first {few}", "torchattacks", model, x[:few], with_torchattacks(), changed, l2, "L2")
+    quality(
+        f"DeepFool, first {few}",
+        "minadv",
+        model,
+        x[:few],
+        deepfool(model, x[:few], y=y[:few]).x_adv,
+        changed,
+        l2,
+        "L2",
+    )
+    quality(
+        f"DeepFool, first {few}",
+        "torchattacks",
+        model,
+        x[:few],
+        with_torchattacks(),
+        changed,
+        l2,
+        "L2",
+    )
     speed = partial(deepfool, model, x, y=y)
     return [
-        partial(compare, "DeepFool", "Foolbox", speed, with_foolbox, work=COUNT, unit="images/s", rounds=3),
-        partial(compare, "DeepFool", "torchattacks", speed, with_torchattacks, work=COUNT, theirs_work=few, unit="images/s", rounds=3),
+        partial(
+            compare,
+            "DeepFool",
+            "Foolbox",
+            speed,
+            with_foolbox,
+            work=COUNT,
+            unit="images/s",
+            rounds=3,
+        ),
+        partial(
+            compare,
+            "DeepFool",
+            "torchattacks",
+            speed,
+            with_torchattacks,
+            work=COUNT,
+            theirs_work=few,
+            unit="images/s",
+            rounds=3,
+        ),
     ]
 
 
@@ -142,16 +213,46 @@ def with_pgd(model, peer, x, y, twos):
     changed = partial(np.not_equal, y)
     linf = lambda rows: np.abs(rows).max(axis=1)  # noqa: E731
     how = {"y": y, "eps": eps, "alpha": alpha, "steps": 40}
-    quality("PGD-40, eps = 0.1", "minadv", model, x, pgd(model, x, **how).x_adv, changed, linf, "Linf")
+    quality(
+        "PGD-40, eps = 0.1", "minadv", model, x, pgd(model, x, **how).x_adv, changed, linf, "Linf"
+    )
     quality("PGD-40, eps = 0.1", "Foolbox", model, x, with_foolbox(), changed, linf, "Linf")
-    quality("PGD-40, eps = 0.1", "torchattacks", model, x, with_torchattacks(), changed, linf, "Linf")
+    quality(
+        "PGD-40, eps = 0.1", "torchattacks", model, x, with_torchattacks(), changed, linf, "Linf"
+    )
     full = partial(pgd, model, x, early_stop=False, **how)
     return [
-        partial(compare, "PGD-40, all steps", "torchattacks", full, with_torchattacks, work=COUNT, unit="images/s", rounds=3),
-        partial(compare, "PGD-40, all steps", "Foolbox", full, with_foolbox, work=COUNT, unit="images/s", rounds=3),
-        partial(compare, "PGD-40, early leaving", "torchattacks", partial(pgd, model, x, **how), with_torchattacks, work=COUNT,
-                unit="images/s", rounds=3),
-    ]  # fmt: skip
+        partial(
+            compare,
+            "PGD-40, all steps",
+            "torchattacks",
+            full,
+            with_torchattacks,
+            work=COUNT,
+            unit="images/s",
+            rounds=3,
+        ),
+        partial(
+            compare,
+            "PGD-40, all steps",
+            "Foolbox",
+            full,
+            with_foolbox,
+            work=COUNT,
+            unit="images/s",
+            rounds=3,
+        ),
+        partial(
+            compare,
+            "PGD-40, early leaving",
+            "torchattacks",
+            partial(pgd, model, x, **how),
+            with_torchattacks,
+            work=COUNT,
+            unit="images/s",
+            rounds=3,
+        ),
+    ]
 
 
 def one_pixel_speed(model, peer, twos):
@@ -163,18 +264,39 @@ def one_pixel_speed(model, peer, twos):
 
     def probability_of_two(genes):  # (3, P): row, column, value
         batch = picture.repeat(genes.shape[1], 1, 1)
-        row, column = (torch.from_numpy(np.minimum(genes[axis], 27.0).astype(int)) for axis in (0, 1))
+        row, column = (
+            torch.from_numpy(np.minimum(genes[axis], 27.0).astype(int)) for axis in (0, 1)
+        )
         batch[torch.arange(len(batch)), row, column] = torch.from_numpy(genes[2].astype(np.float32))
         with torch.no_grad():
             return torch.softmax(peer(batch[:, None]), dim=1)[:, 2].numpy().astype(float)
 
     def scipy():
         differential_evolution(
-            probability_of_two, [(0, 28), (0, 28), (0, 1)], popsize=-(-population // 3), maxiter=generations - 1, tol=-1, atol=-1,
-            polish=False, vectorized=True, updating="deferred", seed=0, recombination=1.0,
-        )  # fmt: skip
+            probability_of_two,
+            [(0, 28), (0, 28), (0, 1)],
+            popsize=-(-population // 3),
+            maxiter=generations - 1,
+            tol=-1,
+            atol=-1,
+            polish=False,
+            vectorized=True,
+            updating="deferred",
+            seed=0,
+            recombination=1.0,
+        )
 
     few = twos[:8]
-    speed = partial(one_pixel, model, few, y=2, population=population, generations=generations, strategy="best1")
+    speed = partial(
+        one_pixel, model, few, y=2, population=population, generations=generations, strategy="best1"
+    )
     asked = int(speed().queries.sum())
-    compare("One pixel", "SciPy + PyTorch", speed, scipy, work=asked, theirs_work=3 * -(-population // 3) * generations, unit="queries/s")
+    compare(
+        "One pixel",
+        "SciPy + PyTorch",
+        speed,
+        scipy,
+        work=asked,
+        theirs_work=3 * -(-population // 3) * generations,
+        unit="queries/s",
+    )

@@ -22,7 +22,10 @@ def inference(name: str, model, d):
         peer = frozen(in_torch(model))
         images = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
         if layout:
-            peer, images = peer.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
+            peer, images = (
+                peer.to(memory_format=torch.channels_last),
+                images.contiguous(memory_format=torch.channels_last),
+            )
         labels = torch.from_numpy(y)
 
         def forward(peer=peer, images=images):
@@ -37,10 +40,26 @@ def inference(name: str, model, d):
                 parts.append(torch.autograd.grad(loss, part)[0])
             return torch.cat(parts)
 
-        np.testing.assert_allclose(evaluate(model, x), forward().numpy(), rtol=1e-3, atol=1e-3)  # the same network
-        compare(f"{name}: forward pass", f"PyTorch{layout}", lambda: evaluate(model, x), forward, work=len(x), unit="images/s")
+        np.testing.assert_allclose(
+            evaluate(model, x), forward().numpy(), rtol=1e-3, atol=1e-3
+        )  # the same network
+        compare(
+            f"{name}: forward pass",
+            f"PyTorch{layout}",
+            lambda: evaluate(model, x),
+            forward,
+            work=len(x),
+            unit="images/s",
+        )
         ours = partial(score_gradient, model, x, Goal.of(x, y=y))
-        compare(f"{name}: input gradient", f"PyTorch{layout}", ours, gradient, work=len(x), unit="images/s")
+        compare(
+            f"{name}: input gradient",
+            f"PyTorch{layout}",
+            ours,
+            gradient,
+            work=len(x),
+            unit="images/s",
+        )
 
 
 def training_epoch(name: str, make, d, batch_size: int, count: int, rounds: int = 3):
@@ -58,7 +77,15 @@ def training_epoch(name: str, make, d, batch_size: int, count: int, rounds: int 
             optimizer.step()
 
     ours = partial(fit, model, x, y, batch_size=batch_size, progress=False)
-    compare(f"{name}: training epoch, batch {batch_size}", "PyTorch", ours, theirs, work=count, unit="images/s", rounds=rounds)
+    compare(
+        f"{name}: training epoch, batch {batch_size}",
+        "PyTorch",
+        ours,
+        theirs,
+        work=count,
+        unit="images/s",
+        rounds=rounds,
+    )
 
 
 def main():

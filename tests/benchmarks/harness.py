@@ -39,14 +39,29 @@ def seconds(f: Callable) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, peer: str, ours: Callable, theirs: Callable, *, work: float, unit: str, theirs_work: float | None = None,
-            rounds: int = 5) -> Comparison:  # fmt: skip
+def compare(
+    name: str,
+    peer: str,
+    ours: Callable,
+    theirs: Callable,
+    *,
+    work: float,
+    unit: str,
+    theirs_work: float | None = None,
+    rounds: int = 5,
+) -> Comparison:
     """Run ours, theirs, ours, theirs, ... after one warm-up each; ``work`` units per call (``theirs_work`` if the peer does less of it)."""
     ours(), theirs()
     rates = [(work / seconds(ours), (theirs_work or work) / seconds(theirs)) for _ in range(rounds)]
     ratios = [a / b for a, b in rates]
     result = Comparison(
-        name, peer, unit, *(statistics.median(r) for r in zip(*rates, strict=True)), statistics.median(ratios), min(ratios), max(ratios)
+        name,
+        peer,
+        unit,
+        *(statistics.median(r) for r in zip(*rates, strict=True)),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
     )
     print(result.row(), flush=True)
     return result
