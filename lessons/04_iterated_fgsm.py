@@ -18,7 +18,7 @@ import numpy as np
 from lesson import compare, dataset, on_mnist, save, trained_cnn
 
 from minadv import array_module, fgsm, grad, plotting, to_numpy
-from minadv.attacks.common import Ball
+from minadv.attacks.balls import Ball
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.attacks.pgd import pgd
 from minadv.evaluation import accuracy, predict, robust_accuracy

@@ -12,7 +12,8 @@ from lesson import compare, dataset, on_mnist, save, trained_cnn, trained_mlp
 
 from minadv import array_module, fgsm, jacobian, ops, plotting, to_numpy
 from minadv.attacks.iterative_fgsm import iterative_fgsm
-from minadv.attacks.jsma import best_pair, forward_derivative, jsma, saliency_map
+from minadv.attacks.jsma import jsma
+from minadv.attacks.saliency import best_pair, forward_derivative, saliency_map
 from minadv.evaluation import predict
 from minadv.models import LogisticRegression
 

@@ -19,8 +19,8 @@ from minadv.__main__ import main as command_line
 from minadv.attacks.deepfool import deepfool
 from minadv.attacks.pgd import pgd
 from minadv.evaluation import logits, predict
-from minadv.image_attack import attack_image
 from minadv.images import from_8bit, read_image, save_image, survives_8bit, to_8bit
+from minadv.images.attack import attack_image
 from minadv.losses import margin
 from minadv.models import save_weights
 

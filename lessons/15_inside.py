@@ -11,10 +11,10 @@ import numpy as np
 from lesson import dataset, on_mnist, save, trained_cnn
 
 from minadv import array_module, plotting, to_numpy
+from minadv.activations import activation_maps, relative_change
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.embedding import pca, tsne
 from minadv.evaluation import predict
-from minadv.inside import activation_maps, relative_change
 from minadv.parallel import chunk_size, map_chunks
 
 d = dataset()

@@ -14,7 +14,7 @@ from lesson import compare, dataset, on_mnist, save, trained, trained_cnn, train
 from minadv import Adam, asarray, fgsm, models, ops, plotting, to_numpy
 from minadv.attacks.pgd import pgd
 from minadv.defenses.detection import Detector, Guarded, reconstruction_score
-from minadv.defenses.second_opinion import RBF, disagreement, rbf_network
+from minadv.defenses.rbf import RBF, disagreement, rbf_network
 from minadv.evaluation import accuracy, accuracy_curve, confidence, predict
 
 d = dataset()

@@ -16,8 +16,8 @@ from lesson import compare, dataset, save, trained_cnn, trained_mlp
 
 from minadv import fgsm, grad, ops, plotting, to_numpy
 from minadv.attacks.evolution import differential_evolution
-from minadv.attacks.jsma import saliency_map
 from minadv.attacks.one_pixel import one_pixel
+from minadv.attacks.saliency import saliency_map
 from minadv.evaluation import outcomes, predict
 from minadv.losses import cross_entropy, squared_error
 

@@ -19,8 +19,8 @@ from minadv.attacks.jsma import jsma
 from minadv.attacks.one_pixel import one_pixel
 from minadv.attacks.pgd import pgd
 from minadv.backend import BackendError, use_backend
-from minadv.image_attack import attack_image
 from minadv.images import read_image
+from minadv.images.attack import attack_image
 from minadv.layers import Layer
 
 ATTACKS = {

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from minadv import ops
 from minadv.backend import array_module, like, to_numpy
-from minadv.parallel import chunk_size, map_chunks
+from minadv.inference import logits, predict, probabilities
 
 __all__ = [
     "EpsilonCurve",
@@ -44,37 +44,6 @@ __all__ = [
     "roc_curve",
     "transfer_matrix",
 ]
-
-
-# What a model says about a batch: one row, one label, one probability per example.
-
-
-def logits(model: Callable, x):
-    """What ``model`` answers to the batch ``x``, shape (N, K), checked.
-
-    The batch is cut into chunks that fit the cache, and the chunks run on all cores.
-
-    Arguments: ``model``, any callable from a batch to logits; ``x``, images of shape (N, ...).
-    Raises :class:`ValueError` when the answer is not one row of finite numbers per example.
-    """
-    z = map_chunks(model, x, chunk=chunk_size(model, x))
-    if z.ndim != 2 or len(z) != len(x):
-        raise ValueError(
-            f"model must return logits of shape (N, K) with N = {len(x)}, got {tuple(z.shape)}"
-        )
-    if not array_module(z).isfinite(z).all():
-        raise ValueError("model must return finite logits, got NaN or infinity")
-    return z
-
-
-def predict(model: Callable, x):
-    """The labels that ``model`` predicts: ``argmax_k z_k``, shape (N,). Arguments and errors as :func:`logits`."""
-    return logits(model, x).argmax(axis=1)
-
-
-def probabilities(model: Callable, x):
-    r"""The softmax of the logits, ``p_k = e^{z_k} / sum_j e^{z_j}``, shape (N, K). Arguments and errors as :func:`logits`."""
-    return ops.softmax(logits(model, x))
 
 
 def confidence(model: Callable, x, y=None):

@@ -85,6 +85,11 @@ def map_chunks(f: Callable, *arrays, chunk: int):
     return xp.concatenate(results)
 
 
+def in_chunks(model: Callable, f: Callable, *arrays):
+    """:func:`map_chunks` of ``f`` in chunks that suit ``model``, whose activations ``f`` computes."""
+    return map_chunks(f, *arrays, chunk=chunk_size(model, arrays[0]))
+
+
 # --------------------------------------------------------------------------------------------------------------- reused memory
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h

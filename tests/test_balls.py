@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minadv.attacks.balls import Ball, L2Ball, length_and_direction, two_sum
-from minadv.attacks.checks import check_bounds
+from minadv.attacks.balls import Ball, L2Ball
 from minadv.backend import to_numpy
+from minadv.checks import check_bounds
+from minadv.numerics import length_and_direction, two_sum
 from tests.strategies import awkward_bounds, awkward_eps, dtypes, float_arrays, shapes
 
 

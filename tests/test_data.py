@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minadv import data, foliage
+from minadv import data
 from minadv.backend import to_numpy, use_backend
-from minadv.data import DataError, Dataset, digits, leaves, mnist, read_idx
+from minadv.data import DataError, Dataset, digits, leaves, mnist, mnist_sample, read_idx
+from minadv.data.leaves import SPECIES, TREES
 from tests.test_download import serve
 from tests.test_idx import idx_bytes
 
@@ -36,6 +37,38 @@ def assert_well_formed(dataset: Dataset, image: tuple[int, int, int]):
         assert set(y.tolist()) <= set(range(len(dataset.classes)))
     assert isinstance(dataset.classes, tuple)
     assert all(isinstance(name, str) for name in dataset.classes)
+
+
+class TestMnistSample:
+    def test_it_is_well_formed(self):
+        sample = mnist_sample()
+        assert_well_formed(sample, (28, 28, 1))
+        assert (len(sample.y_train), len(sample.y_test)) == (10_000, 2_000)
+        assert set(sample.y_train.tolist()) == set(range(10))
+        assert "CC BY-SA 3.0" in mnist_sample.__doc__
+
+    def test_the_file_carries_its_notice_and_no_pickle(self):
+        path = Path(data.__file__).with_name("mnist_sample.npz")
+        with np.load(path, allow_pickle=False) as archive:
+            assert "CC BY-SA 3.0" in str(archive["attribution"])
+            assert {archive[name].dtype for name in archive.files if name != "attribution"} == {
+                np.dtype(np.uint8)
+            }
+
+    @pytest.mark.skipif(
+        not (MNIST and (Path(MNIST) / "mnist" / TRAIN_IMAGES).exists()),
+        reason="no official MNIST: MINADV_DATA names the folder that holds it",
+    )
+    def test_it_is_the_first_images_of_the_official_files(self):
+        folder, sample = Path(MNIST) / "mnist", mnist_sample()
+        for (images, labels), x, y in (
+            ((TRAIN_IMAGES, TRAIN_LABELS), sample.x_train, sample.y_train),
+            ((TEST_IMAGES, TEST_LABELS), sample.x_test, sample.y_test),
+        ):
+            official = read_idx(folder / images)[: len(x)]
+            assert np.array_equal(np.rint(to_numpy(x)[..., 0] * 255), official)
+            assert np.array_equal(to_numpy(x)[..., 0], official.astype(np.float32) / 255)
+            assert np.array_equal(to_numpy(y), read_idx(folder / labels)[: len(y)])
 
 
 class TestDataset:
@@ -355,7 +388,7 @@ class TestLeaves:
     def test_classes(self):
         assert leaves(5, size=8).classes == ("Healthy", "Unhealthy")
         assert leaves(5, size=8, task="species").classes == tuple(
-            kind.name.capitalize() for kind in foliage.SPECIES
+            kind.name.capitalize() for kind in SPECIES
         )
 
     def test_labels_say_what_is_drawn(self, monkeypatch):
@@ -368,7 +401,7 @@ class TestLeaves:
             marked[:, 0, 0, 0], marked[:, 0, 0, 1] = species / 8, severity
             return marked
 
-        monkeypatch.setattr(data.foliage, "draw", record)
+        monkeypatch.setattr(data, "draw", record)
         monkeypatch.setattr(data, "LEAVES_AT_ONCE", 10 * 64)  # ten at once
         health, species = leaves(95, size=8), leaves(95, size=8, task="species")
         assert [len(s) for s, _ in drawn] == ([10] * 9 + [5]) * 2
@@ -376,7 +409,7 @@ class TestLeaves:
             severity = x[:, 0, 0, 1]
             np.testing.assert_array_equal(severity > 0, y == 1)
             assert (severity[y == 1] >= 0.2).all()
-            assert (x[:, 0, 0, 0] * 8 < len(foliage.TREES)).all()
+            assert (x[:, 0, 0, 0] * 8 < len(TREES)).all()
         for x, y in ((species.x_train, species.y_train), (species.x_test, species.y_test)):
             np.testing.assert_array_equal(x[:, 0, 0, 0] * 8, y)
             assert (x[:, 0, 0, 1] == 0).all()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from minadv.download import STALE, fetch
-from minadv.idx import DataError
+from minadv.data.download import STALE, fetch
+from minadv.data.idx import DataError
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -93,7 +93,7 @@ def get(*mirrors: str, name="file", sha256=SHA256, progress=False) -> Path:
 def run_fetch(name: str, mirror: str, *, progress=False) -> subprocess.Popen:
     """Another process that fetches a file."""
     call = f"fetch({name!r}, {SHA256!r}, folder='set', mirrors=[{mirror!r}], progress={progress})"
-    command = [sys.executable, "-c", f"from minadv.download import fetch; {call}"]
+    command = [sys.executable, "-c", f"from minadv.data.download import fetch; {call}"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

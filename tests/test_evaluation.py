@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from minadv import evaluation as ev
-from minadv.attacks.common import AttackResult
+from minadv.attacks.result import AttackResult
 from minadv.backend import to_numpy
 
 
@@ -102,8 +102,8 @@ class TestOneModel:
     @pytest.mark.parametrize(
         ("model", "message"),
         [
-            (lambda x: x[0], r"shape \(N, K\) with N = 2, got \(3,\)"),
-            (lambda x: x[:1], r"with N = 2, got \(1, 3\)"),
+            (lambda x: x[0], r"\(N, K\) with N = 2 and K >= 2, got shape \(3,\)"),
+            (lambda x: x[:1], r"with N = 2 and K >= 2, got shape \(1, 3\)"),
             (lambda x: x * np.nan, "finite logits"),
             (lambda x: x / np.zeros(1), "finite logits"),
         ],

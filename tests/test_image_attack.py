@@ -5,13 +5,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minadv import data, models, plotting
-from minadv.attacks.common import AttackResult, evaluate
+from minadv import data, inference, models, plotting
 from minadv.attacks.fgsm import fgsm
 from minadv.attacks.one_pixel import one_pixel
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, to_numpy
-from minadv.image_attack import attack_image
 from minadv.images import from_8bit, read_image, save_image
+from minadv.images.attack import attack_image
 from minadv.layers import Dense, Flatten, Sequential
 from minadv.training import fit
 
@@ -141,7 +141,7 @@ class TestOneCall:
         attacked = attack_image(path, model, partial(fgsm, eps=0.3))
         assert array_module(attacked.result.x_adv) is xp
         assert attacked.success is True
-        own = evaluate(model, read_image(path)).argmax(axis=1)
+        own = inference.logits(model, read_image(path)).argmax(axis=1)
         assert attacked.original.label == int(own[0])
         assert (
             np.load(attacked.files["exact"]).tobytes() == to_numpy(attacked.result.x_adv).tobytes()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from minadv import data
-from minadv.attacks.common import AttackResult
 from minadv.attacks.fgsm import fgsm
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, to_numpy
 from minadv.data import DataError
 from minadv.images import from_8bit, read_image, save_image, survives_8bit, to_8bit

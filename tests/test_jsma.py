@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minadv import ops
-from minadv.attacks.jsma import (
-    best_pair,
-    best_pixel,
-    forward_derivative,
-    jsma,
-    rivals,
-    saliency_map,
-)
+from minadv.attacks.jsma import jsma
+from minadv.attacks.saliency import best_pair, best_pixel, forward_derivative, rivals, saliency_map
 from minadv.autograd import jacobian
 from minadv.backend import asarray, to_numpy
 from minadv.layers import Dense, Flatten, Sequential, Tanh

@@ -1,3 +1,4 @@
+import importlib
 import itertools
 
 import numpy as np
@@ -5,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minadv.attacks import one_pixel as module
 from minadv.attacks.one_pixel import one_pixel
 from minadv.backend import array_module, like, to_numpy
 from minadv.models import cnn
 from tests.strategies import BOUNDS
 
+module = importlib.import_module("minadv.attacks.one_pixel")
 QUICK = {"population": 20, "generations": 10}
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from minadv import ops
 from minadv.attacks.balls import Ball
-from minadv.attacks.common import Goal
 from minadv.attacks.fgsm import fgsm
+from minadv.attacks.goal import Goal
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.attacks.pgd import Best, pgd
 from minadv.backend import asarray, to_numpy

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from minadv import plotting
-from minadv.attacks.common import AttackResult
+from minadv.attacks.result import AttackResult
 from minadv.evaluation import accuracy_curve, roc_curve
 from minadv.training import History
 

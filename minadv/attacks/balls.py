@@ -7,32 +7,10 @@ import math
 
 import numpy as np
 
-from minadv.attacks.checks import check_bounds, check_number, largest_size
 from minadv.backend import array_module, like
-from minadv.parallel import chunk_size, map_chunks
-
-__all__ = ["Ball", "L2Ball", "length_and_direction", "rows", "two_sum"]
-
-
-def rows(a):
-    """``a``, (N, ...), as (N, D): what belongs to one example in one row."""
-    return a.reshape(len(a), math.prod(a.shape[1:]))
-
-
-def two_sum(a, b):
-    """``(s, error)``: the rounded sum and what rounding took from it, ``a + b == s + error`` as real numbers (Knuth)."""
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-def length_and_direction(v):
-    """Euclidean lengths (N, 1) and unit vectors (N, D), 0 for 0, of the rows of ``v``, scaled first: no square over- or underflows."""
-    xp = array_module(v)
-    largest = xp.abs(v).max(axis=1, keepdims=True)
-    v = v / (largest + (largest == 0))
-    length = xp.sqrt((v * v).sum(axis=1, keepdims=True))
-    return largest * length, v / (length + (length == 0))
+from minadv.checks import check_bounds, check_number, largest_size
+from minadv.numerics import length_and_direction, rows, two_sum
+from minadv.parallel import in_chunks
 
 
 class Ball:
@@ -53,7 +31,7 @@ class Ball:
                 sum_rounded_down(x, self.eps), highest
             )
 
-        self.low, self.high = map_chunks(ends, x, chunk=chunk_size(ends, x))
+        self.low, self.high = in_chunks(ends, ends, x)
 
     def project(self, z):
         """The point of the ball nearest to ``z``."""
@@ -109,7 +87,7 @@ class L2Ball:
 
     def project(self, z):
         """The point of the ball towards ``z``, clipped to bounds; ``z`` itself, if it is inside."""
-        return map_chunks(self._project, self.x, z, chunk=chunk_size(self._project, z))
+        return in_chunks(self._project, self._project, self.x, z)
 
     def _project(self, x, z):
         xp = array_module(z)

@@ -7,21 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minadv.attacks.balls import length_and_direction, rows
-from minadv.attacks.checks import largest_size
-from minadv.attacks.common import (
-    AttackResult,
-    Goal,
-    check_count,
-    check_images,
-    check_logits,
-    check_number,
-    evaluate,
-    warn_of_zero_gradients,
-)
+from minadv import inference
+from minadv.attacks.goal import Goal, warn_of_zero_gradients
+from minadv.attacks.result import AttackResult
 from minadv.autograd import vjp
 from minadv.backend import array_module
-from minadv.parallel import chunk_size, map_chunks
+from minadv.checks import check_count, check_images, check_number, largest_size
+from minadv.inference import check_logits, predict
+from minadv.numerics import length_and_direction, rows
+from minadv.parallel import in_chunks
 
 __all__ = ["deepfool", "nearest_hyperplane"]
 
@@ -62,7 +56,7 @@ def deepfool(
     if norm not in NORMS:
         raise ValueError(f"norm must be 'l2' or 'linf', got {norm!r}")
     xp = array_module(x)
-    logits = evaluate(model, x)
+    logits = inference.logits(model, x)
     goal = Goal.of(x, y=logits.argmax(axis=1) if y is None else y)
     goal.check_range(logits.shape[1])
     unit = np.finfo(x.dtype)
@@ -89,9 +83,7 @@ def deepfool(
     for i in range(steps):
         if not len(running):
             break
-        r_i = map_chunks(
-            step, x_adv[running], goal.label[running], taken[running], chunk=chunk_size(model, x)
-        )
+        r_i = in_chunks(model, step, x_adv[running], goal.label[running], taken[running])
         if i == 0:
             warn_of_zero_gradients(r_i, len(x))
         moves = rows(r_i).any(axis=1)
@@ -99,7 +91,7 @@ def deepfool(
         x_adv[running] = xp.clip(x_adv[running] + (1 + eta) * r_i, low, high)  # line 12
         taken[running] += 1
         # One more forward pass, but now those that are done leave (line 5), and a pull for each class costs far more.
-        running = running[~goal[running].reached(evaluate(model, x_adv[running]).argmax(axis=1))]
+        running = running[~goal[running].reached(predict(model, x_adv[running]))]
     return AttackResult.judge(model, x, x_adv, goal, taken)
 
 

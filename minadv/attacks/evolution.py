@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minadv.attacks.checks import check_count, check_number, check_rng, largest_size
 from minadv.backend import array_module, like
+from minadv.checks import check_count, check_number, check_rng, largest_size
 
 __all__ = ["Evolution", "Minimum", "differential_evolution"]
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minadv.attacks.common import (
-    AttackResult,
-    Ball,
-    Goal,
-    check_images,
-    score_gradient,
-    warn_of_zero_gradients,
-)
+from minadv.attacks.balls import Ball
+from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module
+from minadv.checks import check_images
 
 __all__ = ["fgsm"]
 

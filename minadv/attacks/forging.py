@@ -8,21 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from minadv import losses, ops
-from minadv.attacks.balls import rows
-from minadv.attacks.checks import largest_size
-from minadv.attacks.common import (
-    AttackResult,
-    Ball,
-    Goal,
-    check_count,
-    check_images,
-    check_logits,
-    check_number,
-    warn_of_zero_gradients,
-)
+from minadv.attacks.balls import Ball
+from minadv.attacks.goal import Goal, warn_of_zero_gradients
+from minadv.attacks.result import AttackResult
 from minadv.autograd import raw, vjp
 from minadv.backend import array_module
-from minadv.parallel import chunk_size, map_chunks
+from minadv.checks import check_count, check_images, check_number, largest_size
+from minadv.inference import check_logits
+from minadv.numerics import rows
+from minadv.parallel import in_chunks
 
 __all__ = ["ForgeResult", "forge", "squared_error"]
 
@@ -135,9 +129,7 @@ def forge(
                 z = step(z, g, lr, clip, bounds)
         return z, g, xp.stack(L, axis=1), xp.stack(distance, axis=1)
 
-    x_adv, g, L, distance = map_chunks(
-        descend, x, reference, goal.label, chunk=chunk_size(model, x)
-    )
+    x_adv, g, L, distance = in_chunks(model, descend, x, reference, goal.label)
     result = AttackResult.judge(model, x, x_adv, goal, steps)
     warn_of_zero_gradients(g[~result.success], len(x))
     return ForgeResult(**vars(result), loss=L.T, distance=distance.T)

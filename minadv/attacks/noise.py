@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from minadv.attacks.balls import Ball, two_sum
-from minadv.attacks.checks import check_images, check_rng
+from minadv.attacks.balls import Ball
 from minadv.backend import array_module, like
+from minadv.checks import check_images, check_rng
+from minadv.numerics import two_sum
 
 __all__ = ["negative", "uniform_noise"]
 

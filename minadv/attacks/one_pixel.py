@@ -8,11 +8,13 @@ from functools import partial
 import numpy as np
 from tqdm import trange
 
-from minadv.attacks.checks import are_probabilities, check_count, check_images, check_logits
-from minadv.attacks.common import AttackResult, Goal
 from minadv.attacks.evolution import Evolution
+from minadv.attacks.goal import Goal
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, like
-from minadv.parallel import chunk_size, map_chunks
+from minadv.checks import check_count, check_images
+from minadv.inference import are_probabilities, check_logits
+from minadv.parallel import in_chunks
 
 __all__ = ["one_pixel"]
 
@@ -174,7 +176,7 @@ def in_blocks(f, *arrays, block):
 def ask(predict, images):
     """The answers ``(n, K)`` of ``predict``, checked. A model of this package runs on all cores; any other callable is called once."""
     if hasattr(predict, "activation_bytes"):
-        answers = map_chunks(predict, images, chunk=chunk_size(predict, images))
+        answers = in_chunks(predict, predict, images)
     else:
         answers = like(predict(images), images)
     return check_logits(answers, len(images))

@@ -6,17 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minadv.attacks.checks import check_count, check_images, check_number, check_rng, largest_size
-from minadv.attacks.common import (
-    AttackResult,
-    Ball,
-    Goal,
-    L2Ball,
-    evaluate,
-    score_gradient,
-    warn_of_zero_gradients,
-)
+from minadv import inference
+from minadv.attacks.balls import Ball, L2Ball
+from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module
+from minadv.checks import check_count, check_images, check_number, check_rng, largest_size
 
 __all__ = ["pgd"]
 
@@ -114,7 +109,9 @@ def pgd(
         else check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
     )
 
-    best = Best(x, goal, evaluate(model, x, goal))
+    logits = inference.logits(model, x)
+    goal.check_range(logits.shape[1])
+    best = Best(x, goal, logits)
     g = x[:0]
     for _ in range(restarts):
         i = (
@@ -133,7 +130,7 @@ def pgd(
             z = ball_i.project(z + alpha * ball_i.steepest(g))
             best.steps[i] += 1
         if len(i):
-            best.offer(i, z, evaluate(model, z, goal_i))
+            best.offer(i, z, inference.logits(model, z))
     warn_of_zero_gradients(g, len(x))
     return AttackResult.judge(model, x, best.x, goal, best.steps)
 

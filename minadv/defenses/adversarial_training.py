@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minadv import losses
-from minadv.attacks.checks import check_number
 from minadv.backend import array_module
+from minadv.checks import check_number
 from minadv.layers import Layer
 from minadv.training import History, fit
 
@@ -24,7 +24,7 @@ def mixed_loss(model: Callable, attack: Callable, *, weight: float = 1.0) -> Cal
     differentiated.
 
     Arguments: ``model``, what the examples are crafted on: the model in training, as it is at that moment, or another one;
-    ``attack(model, x, y)``, which returns an :class:`~minadv.attacks.common.AttackResult` or images; ``weight``, λ >= 0, which buys
+    ``attack(model, x, y)``, which returns an :class:`~minadv.attacks.result.AttackResult` or images; ``weight``, λ >= 0, which buys
     accuracy on attacked images with accuracy on clean ones. The parts of a batch are attacked on several threads at once: give ``attack``
     a seed, no shared generator. Raises :class:`ValueError` or :class:`TypeError` for a wrong ``weight``, and for attacked images that
     differ from ``x`` in shape or dtype.

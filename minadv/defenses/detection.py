@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from minadv import losses, ops
-from minadv.attacks.common import check_number
 from minadv.autograd import raw
 from minadv.backend import array_module, to_numpy
+from minadv.checks import check_number
 from minadv.defenses.vae import VAE
-from minadv.parallel import chunk_size, map_chunks
+from minadv.parallel import in_chunks
 
 __all__ = ["Detector", "Guarded", "divergence", "reconstruction_score", "threshold_at"]
 
@@ -101,7 +101,7 @@ class Detector:
 
 
 def _scores(score: Callable, x):
-    scores = _checked(map_chunks(score, x, chunk=chunk_size(score, x)))
+    scores = _checked(in_chunks(score, score, x))
     if len(scores) != len(x):
         raise ValueError(
             f"score must return one number per image, ({len(x)},), got shape {scores.shape}"

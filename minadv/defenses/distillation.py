@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minadv import losses, ops
-from minadv.attacks.checks import check_number
+from minadv.checks import check_number
 from minadv.evaluation import logits
 from minadv.layers import Layer
 from minadv.training import History, fit

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from minadv import ops
-from minadv.attacks.checks import check_count, check_number, check_rng
 from minadv.autograd import raw
 from minadv.backend import like
+from minadv.checks import check_count, check_number, check_rng
 from minadv.parallel import UNKNOWN_MODEL
 
 __all__ = ["RandomResizing", "resize"]

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from minadv import losses, ops
-from minadv.attacks.common import check_count
 from minadv.autograd import raw
 from minadv.backend import like
+from minadv.checks import check_count
 from minadv.layers import Conv2D, ConvTranspose2D, Dense, Flatten, Layer, ReLU, Reshape, Sequential
 
 __all__ = ["VAE", "gaussian_kl", "negative_elbo"]

@@ -7,15 +7,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from minadv import data, fit, models
-from minadv.attacks.common import Goal, evaluate, score_gradient
+from minadv import data, fit, inference, models
+from minadv.attacks.goal import Goal, score_gradient
 from tests.benchmarks.harness import compare
 from tests.benchmarks.peers import frozen, in_torch
 
 BATCH = 256  # what PyTorch is given at a time: about its best here
 
 
-def inference(name: str, model, d):
+def passes(name: str, model, d):
     """Logits, and the gradient of the loss for the images alone."""
     x, y = d.x_test, d.y_test
     for layout in ("", " channels_last") if name == "CNN" else ("",):
@@ -41,12 +41,12 @@ def inference(name: str, model, d):
             return torch.cat(parts)
 
         np.testing.assert_allclose(
-            evaluate(model, x), forward().numpy(), rtol=1e-3, atol=1e-3
+            inference.logits(model, x), forward().numpy(), rtol=1e-3, atol=1e-3
         )  # the same network
         compare(
             f"{name}: forward pass",
             f"PyTorch{layout}",
-            lambda: evaluate(model, x),
+            lambda: inference.logits(model, x),
             forward,
             work=len(x),
             unit="images/s",
@@ -95,7 +95,7 @@ def main():
     for name, make in (("CNN", models.cnn), ("MLP", models.mlp)):
         model = make()
         fit(model, d.x_train, d.y_train, **how)
-        inference(name, model, d)
+        passes(name, model, d)
     training_epoch("CNN", models.cnn, d, 256, 60_000)
     training_epoch("MLP", models.mlp, d, 256, 60_000)
     training_epoch("MLP", models.mlp, d, 8, 16_000)

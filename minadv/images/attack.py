@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from minadv import ops, plotting
-from minadv.attacks.common import AttackResult, evaluate
+from minadv import inference, ops, plotting
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, to_numpy
 from minadv.files import write_whole
-from minadv.images import from_8bit, read_image, save_image, survives_8bit, to_8bit
+from minadv.images.convert import from_8bit, read_image, save_image, survives_8bit, to_8bit
 
 __all__ = ["ImageAttack", "Prediction", "attack_image"]
 
@@ -96,7 +96,7 @@ def attack_image(
         From images (N, H, W, C) to logits (N, K).
     attack
         Called as ``attack(model, x, y=label, bounds=bounds)``, or with ``target=``, it returns an
-        :class:`~minadv.attacks.common.AttackResult`: an attack of this package with its own arguments filled in, such as
+        :class:`~minadv.attacks.result.AttackResult`: an attack of this package with its own arguments filled in, such as
         ``partial(fgsm, eps=0.1)``.
     y, target
         The class to get away from, or the one to reach: a label or one of ``class_names``. With neither, it is away from what the model
@@ -124,7 +124,7 @@ def attack_image(
     """
     path = Path(path)
     x = read_image(path, shape, bounds=bounds)
-    before = evaluate(model, x)
+    before = inference.logits(model, x)
     names = checked_names(class_names, before.shape[1])
     goal = {
         key: as_label(key, value, names)
@@ -161,7 +161,7 @@ def attack_image(
 
 def predictions(model: Callable, x, names: Sequence[str]) -> list[Prediction]:
     """What ``model`` sees in each image of ``x``."""
-    logits = evaluate(model, x)
+    logits = inference.logits(model, x)
     label, p = to_numpy(logits).argmax(axis=1), to_numpy(ops.softmax(logits))
     return [Prediction(int(k), names[k], float(p_k[k])) for k, p_k in zip(label, p, strict=True)]
 

@@ -16,17 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from minadv.attacks.common import (
-    AttackResult,
-    Goal,
-    check_bounds,
-    check_count,
-    check_images,
-    evaluate,
-)
+from minadv import inference
+from minadv.attacks.goal import Goal
+from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, asarray, to_numpy
+from minadv.checks import check_bounds, check_count, check_images
+from minadv.data.idx import DataError
 from minadv.files import write_whole
-from minadv.idx import DataError
 
 __all__ = ["from_8bit", "read_image", "save_image", "survives_8bit", "to_8bit"]
 
@@ -83,7 +79,9 @@ def survives_8bit(
     stored = from_8bit(
         to_8bit(result.x_adv, bounds=bounds), bounds=bounds, dtype=result.x_adv.dtype
     )
-    return result.success & goal.reached(evaluate(model, stored, goal).argmax(axis=1))
+    logits = inference.logits(model, stored)
+    goal.check_range(logits.shape[1])
+    return result.success & goal.reached(logits.argmax(axis=1))
 
 
 # ----------------------------------------------------------------------------------------------------------------------- files

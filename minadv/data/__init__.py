@@ -1,4 +1,4 @@
-"""The data sets: digits (embedded), MNIST (given, cached or downloaded) and leaves (drawn)."""
+"""The data sets: digits and a sample of MNIST (embedded), MNIST (given, cached or downloaded), leaves (drawn)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from minadv import foliage
 from minadv.backend import asarray
-from minadv.download import fetch
-from minadv.idx import DataError, read_idx
+from minadv.data.download import fetch
+from minadv.data.idx import DataError, read_idx
+from minadv.data.leaves import SPECIES, TREES, draw
 
-__all__ = ["MIRRORS", "DataError", "Dataset", "digits", "leaves", "mnist", "read_idx"]
+__all__ = ["MIRRORS", "DataError", "Dataset", "digits", "leaves", "mnist", "mnist_sample", "read_idx"]
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -68,7 +68,7 @@ def digits() -> Dataset:
     These are the 1,797 images of its test set, with values unchanged; the file ``digits.npz`` carries this notice too.
     """
     with (
-        resources.files("minadv").joinpath("digits.npz").open("rb") as file,
+        resources.files("minadv.data").joinpath("digits.npz").open("rb") as file,
         np.load(file) as archive,
     ):
         images, labels = archive["images"], archive["labels"]
@@ -78,6 +78,33 @@ def digits() -> Dataset:
     is_test[np.argsort(y, kind="stable")[::5]] = True
     return Dataset(
         "digits", *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])), TEN_DIGITS
+    )
+
+
+def mnist_sample() -> Dataset:
+    """The first 10,000 training and the first 2,000 test images of MNIST, embedded in the package; 28 x 28 gray pixels.
+
+    The bytes are those of the official files, in their order; pixel = byte / 255.
+
+    Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits",
+    http://yann.lecun.com/exdb/mnist/. Y. LeCun and C. Cortes hold the copyright of MNIST, a derivative work of the
+    original NIST datasets, licensed under CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/). The file
+    ``mnist_sample.npz`` carries this notice, too. Items B3, D2.
+    """
+    with (
+        resources.files("minadv.data").joinpath("mnist_sample.npz").open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        x_train, y_train, x_test, y_test = (
+            archive[name] for name in ("x_train", "y_train", "x_test", "y_test")
+        )
+    return Dataset(
+        "mnist sample",
+        _as_pixels(x_train),
+        asarray(y_train, np.int64),
+        _as_pixels(x_test),
+        asarray(y_test, np.int64),
+        TEN_DIGITS,
     )
 
 
@@ -177,13 +204,11 @@ def leaves(
         _check_integer("rng", rng, least=0, what="a numpy.random.Generator or an integer seed")
     rng = np.random.default_rng(rng)
 
-    classes = (
-        HEALTH if task == "health" else tuple(kind.name.capitalize() for kind in foliage.SPECIES)
-    )
+    classes = HEALTH if task == "health" else tuple(kind.name.capitalize() for kind in SPECIES)
     y = rng.permutation(np.arange(count) % len(classes))
     if task == "health":
         species, severity = (
-            rng.integers(len(foliage.TREES), size=count),
+            rng.integers(len(TREES), size=count),
             y * (1 - 0.8 * rng.random(count) ** 2),
         )
     else:
@@ -191,7 +216,7 @@ def leaves(
     step = max(1, LEAVES_AT_ONCE // size**2)
     cuts = range(step, count, step)
     x = [
-        foliage.draw(*part, size=size, rng=rng)
+        draw(*part, size=size, rng=rng)
         for part in zip(np.split(species, cuts), np.split(severity, cuts), strict=True)
     ]
 

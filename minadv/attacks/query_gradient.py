@@ -9,16 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minadv.attacks.balls import rows
-from minadv.attacks.checks import (
-    are_probabilities,
-    check_bounds,
-    check_count,
-    check_logits,
-    check_number,
-)
 from minadv.autograd import raw, record
 from minadv.backend import array_module
+from minadv.checks import check_bounds, check_count, check_number
+from minadv.inference import are_probabilities, check_logits
+from minadv.numerics import rows
 from minadv.parallel import chunk_size, map_chunks
 
 __all__ = ["GradientEstimate", "QueryGradient", "estimate_gradient"]

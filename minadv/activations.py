@@ -6,7 +6,7 @@ import math
 
 from minadv.backend import array_module
 from minadv.layers import Sequential
-from minadv.parallel import chunk_size, map_chunks
+from minadv.parallel import in_chunks
 
 __all__ = ["activation_maps", "relative_change"]
 
@@ -27,7 +27,7 @@ def activation_maps(model: Sequential, x, x_adv, *, layer: int):
             )
         return array_module(a).abs(b - a).max(axis=3)
 
-    return map_chunks(difference, x, x_adv, chunk=chunk_size(part, x))
+    return in_chunks(part, difference, x, x_adv)
 
 
 def relative_change(model: Sequential, x, x_adv):
@@ -55,7 +55,7 @@ def relative_change(model: Sequential, x, x_adv):
             )
         return xp.stack(columns, axis=1)
 
-    return map_chunks(ratios, x, x_adv, chunk=chunk_size(model, x))
+    return in_chunks(model, ratios, x, x_adv)
 
 
 def _check(model, x, x_adv):

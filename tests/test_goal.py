@@ -10,23 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minadv import ops
-from minadv.attacks.checks import (
-    are_probabilities,
-    check_bounds,
-    check_count,
-    check_number,
-    check_rng,
-)
-from minadv.attacks.common import (
-    AttackResult,
-    Goal,
-    evaluate,
-    score_gradient,
-    warn_of_zero_gradients,
-)
+from minadv import inference, ops
+from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
+from minadv.attacks.result import AttackResult
 from minadv.autograd import grad
 from minadv.backend import asarray, to_numpy
+from minadv.checks import check_bounds, check_count, check_number, check_rng
+from minadv.inference import are_probabilities
 from minadv.layers import Dense, Flatten, ReLU, Sequential
 from minadv.losses import cross_entropy
 
@@ -180,7 +170,7 @@ def test_a_model_is_asked_in_chunks_and_its_answers_come_in_order(xp):
 
     x = xp.asarray(np.random.default_rng(0).random((1500, 2)))
     target = np.random.default_rng(1).integers(0, 2, 1500)
-    assert np.array_equal(to_numpy(evaluate(model, x)), to_numpy(x))
+    assert np.array_equal(to_numpy(inference.logits(model, x)), to_numpy(x))
     logits, g = score_gradient(model, x, Goal.of(x, target=target))
     assert sum(seen) == 3000
     assert len(seen) > 2 or xp is not np

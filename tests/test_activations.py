@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from minadv.activations import activation_maps, relative_change
 from minadv.backend import to_numpy
-from minadv.inside import activation_maps, relative_change
 from minadv.layers import Conv2D, Flatten, ReLU, Sequential
 from minadv.models import cnn
 

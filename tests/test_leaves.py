@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minadv.foliage import SPECIES, TREES, Dice, dots, draw, fall_ill, grow, lay_out, mix
+from minadv.data.leaves import SPECIES, TREES, Dice, dots, draw, fall_ill, grow, lay_out, mix
 
 NAMES = [kind.name for kind in SPECIES]
 

@@ -1,3 +1,4 @@
+import importlib
 import threading
 
 import numpy as np
@@ -6,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minadv import Adam, fgsm, fit, losses, ops
-from minadv.attacks import black_box as module
-from minadv.attacks.black_box import QueryGradient, estimate_gradient
 from minadv.attacks.pgd import pgd
+from minadv.attacks.query_gradient import QueryGradient, estimate_gradient
 from minadv.autograd import raw, vjp
 from minadv.backend import array_module, like, to_numpy
 from minadv.layers import Dense, Sequential
 from minadv.models import deep_cnn, mlp, separable_cnn
 
+module = importlib.import_module("minadv.attacks.query_gradient")
 CLASSES = 3
 
 

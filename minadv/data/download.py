@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from minadv.idx import DataError
+from minadv.data.idx import DataError
 
 __all__ = ["fetch"]
 

@@ -7,19 +7,6 @@ import numbers
 
 import numpy as np
 
-from minadv.backend import array_module
-
-__all__ = [
-    "are_probabilities",
-    "check_bounds",
-    "check_count",
-    "check_images",
-    "check_logits",
-    "check_number",
-    "check_rng",
-    "largest_size",
-]
-
 
 def largest_size(dtype) -> float:
     """The largest bound, eps or step: 2^20 times smaller than the largest number, so that no sum or product of a few overflows."""
@@ -99,25 +86,3 @@ def check_images(x, bounds) -> tuple[float, float]:
                 f"x must lie inside bounds ({low}, {high}), got values from {smallest} to {largest}"
             )
     return low, high
-
-
-def check_logits(logits, count: int):
-    """Check that a model returned logits: finite floating-point numbers ``(N, K)``."""
-    if getattr(logits, "ndim", None) != 2 or len(logits) != count or logits.shape[1] < 2:
-        raise ValueError(
-            f"the model must return logits (N, K) with N = {count} and K >= 2, got shape {getattr(logits, 'shape', None)}"
-        )
-    if logits.dtype.kind != "f":
-        raise TypeError(f"the model must return logits, floating-point numbers, got {logits.dtype}")
-    if not bool(array_module(logits).isfinite(logits).all()):
-        raise ValueError("the model must return finite logits, got NaN or infinity")
-    return logits
-
-
-def are_probabilities(logits) -> bool:
-    """Whether what a model returned looks like probabilities: every row is >= 0 and adds up to 1."""
-    return (
-        len(logits) > 0
-        and float(logits.min()) >= 0
-        and float(abs(logits.sum(axis=1) - 1).max()) < 1e-3
-    )

@@ -13,7 +13,7 @@ from minadv import Adam, fit, gradcheck
 from minadv.backend import to_numpy
 from minadv.data import digits
 from minadv.defenses.detection import Detector
-from minadv.defenses.second_opinion import RBF, disagreement, rbf_network, squared_distances
+from minadv.defenses.rbf import RBF, disagreement, rbf_network, squared_distances
 from minadv.evaluation import accuracy, confidence
 from minadv.models import load_weights, save_weights
 from tests.strategies import float_arrays

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from minadv import ops
-from minadv.attacks.common import check_count, check_number
 from minadv.autograd import raw
 from minadv.backend import asarray, to_numpy
+from minadv.checks import check_count, check_number
 from minadv.layers import Dense, Flatten, Layer, Sequential
 
 __all__ = ["RBF", "disagreement", "rbf_network"]
