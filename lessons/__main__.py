@@ -63,6 +63,7 @@ def run(script: Path) -> Outcome:
     folder = settings.out / script.stem
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    settings.lesson = script.stem
     figures, start, error = len(settings.figures), time.perf_counter(), ""
     with (
         (folder / "output.txt").open("w", encoding="utf-8") as file,
@@ -100,13 +101,16 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(line[:columns] for line in lines)
 
 
-def comparison(rows: list[tuple[str, str, str, str]]) -> str:
-    """A Markdown table of what the documents state and what was measured here."""
+def comparison(rows: list[tuple]) -> str:
+    """A Markdown table of what was measured, next to what the documents state."""
     return "\n".join(
         [
-            "| item | what | document | measured |",
-            "|---|---|---|---|",
-            *(f"| {' | '.join(row)} |" for row in rows),
+            "| lesson | item | what | document | measured |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {lesson[:2]} | {item} | {what} | {stated} | {value:{form}} |"
+                for lesson, item, what, stated, value, form in rows
+            ),
         ]
     )
 
@@ -143,7 +147,7 @@ def main() -> int:
     try:
         minadv.use_backend(arguments.backend or os.environ.get("MINADV_BACKEND") or "numpy")
         settings = lesson_module.settings = lesson_module.Settings(
-            arguments.data, arguments.out.resolve(), not arguments.no_progress
+            arguments.data, arguments.out.resolve(), not arguments.no_progress, arguments.seed
         )
         settings.out.mkdir(parents=True, exist_ok=True)
         lesson_module.dataset()
@@ -161,7 +165,7 @@ def main() -> int:
     if outcomes:
         print(table(outcomes))
         (settings.out / "documents.md").write_text(
-            comparison(settings.compared) + "\n", encoding="utf-8"
+            comparison(settings.measured) + "\n", encoding="utf-8"
         )
         print(f"\n{sum(o.seconds for o in outcomes):.0f} s; figures and text in {settings.out}")
     return 1 if len(outcomes) < len(chosen) or any(o.error for o in outcomes) else 0

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 
+import numpy as np
+
 import minadv
 from minadv import data as datasets
 from minadv import models, plotting, training
@@ -21,18 +23,20 @@ from minadv.defenses.vae import VAE, negative_elbo
 from minadv.layers import Layer
 
 HERE = Path(__file__).resolve().parent
-DATA = ("digits", "mnist")
+DATA = ("sample", "digits", "mnist")
 
 
 @dataclass
 class Settings:
-    """Where a lesson's images come from and where its figures go."""
+    """Where a lesson's images come from, what its random numbers start from, and where its figures go."""
 
-    data: str = "digits"
+    data: str = "sample"
     out: Path = HERE / "output"
     progress: bool = True
+    seed: int = 0
+    lesson: str = "notebook"  # the lesson that runs; the runner says which
     figures: list[Path] = field(default_factory=list)  # the figures saved so far
-    compared: list[tuple[str, str, str, str]] = field(default_factory=list)  # see compare
+    measured: list[tuple] = field(default_factory=list)  # see measured
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -43,8 +47,11 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         choices=DATA,
-        default="digits",
-        help="the images: embedded digits, or MNIST at the documents' sizes",
+        default="sample",
+        help="the images: 12,000 of MNIST (embedded), 8x8 digits (embedded, for a quick look), or all of MNIST",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="where all random numbers start: another run of it all"
     )
     parser.add_argument(
         "--backend",
@@ -62,15 +69,13 @@ def options(description: str) -> argparse.ArgumentParser:
 
 def _settings() -> Settings:
     """From the command line if a lesson is run by itself, else the defaults."""
-    if Path(sys.argv[0]).resolve().parent != HERE or Path(sys.argv[0]).stem in (
-        "__main__",
-        "lesson",
-    ):
+    script = Path(sys.argv[0])
+    if script.resolve().parent != HERE or script.stem in ("__main__", "lesson"):
         return Settings()
     arguments = options("A lesson of minadv.").parse_args()
     if arguments.backend:
         minadv.use_backend(arguments.backend)
-    return Settings(arguments.data, arguments.out)
+    return Settings(arguments.data, arguments.out, seed=arguments.seed, lesson=script.stem)
 
 
 settings = _settings()
@@ -78,7 +83,9 @@ settings = _settings()
 
 @cache
 def _load(name: str) -> datasets.Dataset:
-    return getattr(datasets, name)()
+    return {"sample": datasets.mnist_sample, "digits": datasets.digits, "mnist": datasets.mnist}[
+        name
+    ]()
 
 
 def dataset() -> datasets.Dataset:
@@ -86,9 +93,21 @@ def dataset() -> datasets.Dataset:
     return _load(settings.data)
 
 
-def on_mnist() -> bool:
-    """Whether the lesson runs at the documents' own sizes."""
-    return settings.data == "mnist"
+def by_data(*, sample, digits, mnist=None):
+    """The value meant for the images chosen by ``--data``; ``mnist`` is as ``sample`` where nothing else is said."""
+    return {"sample": sample, "digits": digits, "mnist": sample if mnist is None else mnist}[
+        settings.data
+    ]
+
+
+def seed(offset: int = 0) -> int:
+    """A seed that moves with ``--seed``: each ``offset`` names another stream of random numbers."""
+    return 1000 * settings.seed + offset
+
+
+def rng(offset: int = 0) -> np.random.Generator:
+    """A random generator seeded with :func:`seed`."""
+    return np.random.default_rng(seed(offset))
 
 
 def trained(name: str, model: Layer, x, y, **how) -> Layer:
@@ -141,44 +160,62 @@ def described(value):
     )
 
 
-def trained_cnn() -> Layer:
-    """Document D's CNN (D2), trained on the images chosen: batch 256 and 10 epochs on MNIST, batch 32 and 20 epochs on the digits."""
+def trained_cnn(offset: int = 0) -> Layer:
+    """Document D's CNN (D2), trained on the images chosen; ``offset`` names another start of the same training."""
     d = dataset()
-    how = {"batch_size": 256, "epochs": 10} if on_mnist() else {"batch_size": 32, "epochs": 20}
-    return trained("cnn", models.cnn(d.x_train.shape[1:]), d.x_train, d.y_train, **how)
-
-
-def trained_mlp() -> Layer:
-    """Document B's network (B3), trained on the images chosen as there: Adam 0.001, batch 8, 10 epochs."""
-    d = dataset()
-    return trained(
-        "mlp", models.mlp(d.x_train.shape[1:]), d.x_train, d.y_train, batch_size=8, epochs=10
+    how = by_data(
+        sample={"batch_size": 32, "epochs": 4},
+        digits={"batch_size": 32, "epochs": 20},
+        mnist={"batch_size": 256, "epochs": 10},
     )
+    model = models.cnn(d.x_train.shape[1:], rng=seed(offset))
+    return trained(f"cnn{offset}", model, d.x_train, d.y_train, rng=seed(offset), **how)
+
+
+def trained_mlp(offset: int = 0) -> Layer:
+    """Document B's network (B3), trained on the images chosen as there: Adam 0.001, batch 8, 10 epochs (16 on the sample)."""
+    d = dataset()
+    how = by_data(
+        sample={"batch_size": 16, "epochs": 10},
+        digits={"batch_size": 8, "epochs": 10},
+        mnist={"batch_size": 8, "epochs": 10},
+    )
+    model = models.mlp(d.x_train.shape[1:], rng=seed(offset))
+    return trained(f"mlp{offset}", model, d.x_train, d.y_train, rng=seed(offset), **how)
 
 
 def trained_vae(latent: int) -> VAE:
-    """An autoencoder of so many latent numbers (D10), trained on the clean images chosen: 40 epochs on the digits, 5 on MNIST."""
+    """An autoencoder of so many latent numbers (D10), trained on the clean images chosen."""
     d = dataset()
-    vae = VAE(d.x_train.shape[1:], latent=latent, filters=(32, 64) if on_mnist() else (16, 32))
-    how = (
-        {"batch_size": 128, "epochs": 5}
-        if on_mnist()
-        else {"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)}
+    filters = by_data(sample=(16, 32), digits=(16, 32), mnist=(32, 64))
+    vae = VAE(d.x_train.shape[1:], latent=latent, filters=filters, rng=seed())
+    how = by_data(
+        sample={"batch_size": 64, "epochs": 5, "optimizer": training.Adam(0.002)},
+        digits={"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)},
+        mnist={"batch_size": 128, "epochs": 5},
     )
-    return trained(f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, **how)
+    return trained(f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, rng=seed(), **how)
 
 
-def compare(item: str, what: str, stated: str, measured: str):
-    """Print a number that a document states next to the one measured here, and keep it for the table of the whole run."""
-    settings.compared.append((item, what, stated, measured))
-    print(f"[{item}] {what}: the document says {stated}, here {measured}")
+def measured(item: str, what: str, value: float, *, stated: str = "", form: str = ".3g") -> None:
+    """Print a number that was measured, and keep it for the table of the whole run.
+
+    ``item``: the documents' item, or a lesson's own topic. ``what``: in words, the same in every run (no number that
+    the run itself made stands in it). ``value``: a number, so that runs with other seeds give a mean and a spread.
+    ``stated``: what the document states, if it does. ``form``: how to print the number, such as ``".1%"``.
+    """
+    settings.measured.append((settings.lesson, item, what, stated, float(value), form))
+    said = f"the document says {stated}, here " if stated else ""
+    print(f"[{item}] {what}: {said}{value:{form}}")
 
 
-def save(figure, name: str, alt: str):
-    """Save ``figure`` as ``<out>/<lesson>/<name>.png`` with its alternative text, and return it, so that a notebook shows it."""
-    lesson = Path(sys._getframe(1).f_globals.get("__file__", "notebook")).stem
-    path = settings.out / lesson / f"{name}.png"
+def save(figure, name: str, *, alt: str, caption: str) -> None:
+    """Save ``figure`` as ``<out>/<lesson>/<name>.png`` and show it, numbered, where it stands in the lesson.
+
+    ``alt`` says what is seen, for those who cannot see it; ``caption`` says what to see in it. Markdown and ``$math$``
+    work in captions.
+    """
+    path = settings.out / settings.lesson / f"{name}.png"
     plotting.save(figure, path, alt=alt)
     settings.figures.append(path)
-    print(f"[figure {path.name}: {alt}]")
-    return figure
+    print(f"[figure {path.name}: {caption}]")
