@@ -41,6 +41,7 @@ class Layer:
     """A differentiable function of a batch. A subclass names its arrays in ``names`` and says in ``apply`` what they do."""
 
     names: tuple[str, ...] = ()
+    thread_safe = True  # several threads may call it at once: see minadv.parallel
 
     @property
     def parameters(self) -> dict:
@@ -335,6 +336,11 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer):
         self.layers = list(layers)
         self._activation_bytes: dict = {}
+
+    @property
+    def thread_safe(self) -> bool:
+        """False if a layer says so, one that keeps state between calls."""
+        return all(layer.thread_safe for layer in self.layers)
 
     def __len__(self):
         return len(self.layers)

@@ -13,7 +13,7 @@ from minadv.attacks.result import AttackResult
 from minadv.autograd import vjp
 from minadv.backend import array_module
 from minadv.checks import check_count, check_images, check_number, largest_size
-from minadv.inference import check_logits, predict
+from minadv.inference import check_logits, on_a_copy, predict
 from minadv.numerics import length_and_direction, rows
 from minadv.parallel import in_chunks
 
@@ -98,7 +98,7 @@ def deepfool(
 def differences(model: Callable, x, y, candidates: int):
     """``(f_k, w_k)``, (n, C) and (n, C, D): how far the likeliest other classes' logits lie above that of ``y``, and the gradients."""
     xp = array_module(x)
-    f, pull = vjp(model, x)
+    f, pull = vjp(on_a_copy(model), x)
     check_logits(f, len(x))
     n, is_y = xp.arange(len(x)), y[:, None] == xp.arange(f.shape[1])
     k = xp.where(is_y, -xp.inf, -f).argsort(axis=1)[

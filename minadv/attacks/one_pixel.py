@@ -13,8 +13,8 @@ from minadv.attacks.goal import Goal
 from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, like
 from minadv.checks import check_count, check_images
-from minadv.inference import are_probabilities, check_logits
-from minadv.parallel import in_chunks
+from minadv.inference import are_probabilities, check_logits, on_a_copy
+from minadv.parallel import in_chunks, is_thread_safe
 
 __all__ = ["one_pixel"]
 
@@ -175,10 +175,10 @@ def in_blocks(f, *arrays, block):
 
 def ask(predict, images):
     """The answers ``(n, K)`` of ``predict``, checked. A model of this package runs on all cores; any other callable is called once."""
-    if hasattr(predict, "activation_bytes"):
+    if is_thread_safe(predict):
         answers = in_chunks(predict, predict, images)
     else:
-        answers = like(predict(images), images)
+        answers = like(on_a_copy(predict)(images), images)
     return check_logits(answers, len(images))
 
 

@@ -14,7 +14,7 @@ from minadv.backend import array_module
 from minadv.checks import check_bounds, check_count, check_number
 from minadv.inference import are_probabilities, check_logits
 from minadv.numerics import rows
-from minadv.parallel import chunk_size, map_chunks
+from minadv.parallel import in_chunks
 
 __all__ = ["GradientEstimate", "QueryGradient", "estimate_gradient"]
 
@@ -173,8 +173,9 @@ class QueryGradient:
 
     Arguments: ``predict``, from images to logits (N, K), or with ``probabilities=True`` to probabilities, whose logarithms are logits up
     to a constant that no attack sees. (Logits are better: a probability that was rounded to 0 or 1 does not change with the pixels.)
-    ``h``, ``scheme``, ``block`` and ``bounds`` as for :func:`estimate_gradient`; ``bounds`` must be the attack's own. As any model here,
-    ``predict`` may be asked by several threads at once.
+    ``h``, ``scheme``, ``block`` and ``bounds`` as for :func:`estimate_gradient`; ``bounds`` must be the attack's own.
+    ``predict`` is asked from one thread and gets copies, unless it is
+    :class:`~minadv.parallel.thread_safe`.
 
     ``queries`` counts all images that ``predict`` was ever asked about.
     """
@@ -216,9 +217,11 @@ class QueryGradient:
         """The logits (n, K) that ``predict`` gives, counted."""
         with self._counting:
             self.queries += len(images)
-        chunk = min(self.how["block"] or math.inf, chunk_size(self.predict, images))
-        answers = map_chunks(
-            lambda part: check_logits(self.predict(part), len(part)), images, chunk=chunk
+        answers = in_chunks(
+            self.predict,
+            lambda part: check_logits(self.predict(part), len(part)),
+            images,
+            most=self.how["block"],
         )
         if not self.probabilities:
             return answers
