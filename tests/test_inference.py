@@ -210,7 +210,7 @@ class TestMessages:
 
     def test_answers_of_pytorch(self, x):
         torch = pytest.importorskip("torch")
-        with pytest.raises(TypeError, match=r"got Tensor of torch: .*z.detach\(\).cpu\(\).numpy"):
+        with pytest.raises(TypeError, match=r"got Tensor of torch; .*z.detach\(\).cpu\(\).numpy"):
             inference.logits(lambda part: torch.zeros(len(part), 3), x)
 
     @pytest.mark.parametrize("batch", [[[1.0]], 3.0, "x", None])
