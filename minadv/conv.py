@@ -7,6 +7,8 @@ it was seen. All gradients here are built from these two.
 
 from __future__ import annotations
 
+import numpy as np
+
 from minadv.autograd import raw, record
 from minadv.backend import array_module
 from minadv.ops import operands
@@ -83,73 +85,105 @@ def _windows(x, kernel, stride):
 
 
 def _im2col(x, kernel, stride):
-    """One row per place: ``(N·OH·OW, kh·kw·C)``."""
+    """One row per place: ``(N, OH·OW, kh·kw·C)``."""
     xp = array_module(x)
     windows = _windows(x, kernel, stride)
     n, oh, ow, kh, kw, c = windows.shape
     if kw * c < SHORT_RUN:
-        return (
-            xp.ascontiguousarray(windows.transpose(3, 4, 5, 0, 1, 2))
-            .reshape(kh * kw * c, n * oh * ow)
-            .T
-        )
-    return xp.ascontiguousarray(windows).reshape(n * oh * ow, kh * kw * c)
+        taps = xp.ascontiguousarray(windows.transpose(0, 3, 4, 5, 1, 2))
+        return taps.reshape(n, kh * kw * c, oh * ow).swapaxes(1, 2)
+    return xp.ascontiguousarray(windows).reshape(n, oh * ow, kh * kw * c)
+
+
+def _add_back(part, kernel, places, shape, stride, widths, dtype, xp):
+    """Images of ``shape``, that had been padded by ``widths``, from what each tap saw.
+
+    ``part(i, j, count)`` is what ``count`` neighboring taps saw, ``(N, OH, OW, count, C)``. With
+    sw columns in a group, what sw taps see lies side by side: one long run to add.
+    """
+    (kh, kw), (oh, ow), (sh, sw) = kernel, places, stride
+    (top, bottom), (left, right) = widths
+    n, h, w, c = shape
+    groups = -(-(left + w + right) // sw)
+    x = xp.zeros((n, top + h + bottom, groups, sw, c), dtype=dtype)
+    for i in range(kh):
+        for j in range(0, kw, sw):
+            count = min(sw, kw - j)
+            x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :count] += part(i, j, count)
+    return x.reshape(n, top + h + bottom, groups * sw, c)[:, top : top + h, left : left + w]
 
 
 def _col2im(windows, shape, stride, widths):
-    """Add windows ``(N, OH, OW, kh, kw, C)`` back into images of ``shape`` (N, H, W, C), of which ``widths`` more were seen around."""
-    (sh, sw), ((top, bottom), (left, right)) = stride, widths
-    n, h, w, c = shape
+    """Add windows ``(N, OH, OW, kh, kw, C)`` back into images that had been padded by ``widths``."""
     _, oh, ow, kh, kw, _ = windows.shape
-    groups = -(
-        -(left + w + right) // sw
-    )  # sw columns each: what sw neighboring taps see lies side by side, one run to add
-    x = array_module(windows).zeros((n, top + h + bottom, groups, sw, c), dtype=windows.dtype)
-    for i in range(kh):
-        for j in range(0, kw, sw):
-            taps = min(sw, kw - j)
-            x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :taps] += windows[
-                :, :, :, i, j : j + taps
-            ]
-    return x.reshape(n, top + h + bottom, groups * sw, c)[:, top : top + h, left : left + w]
+
+    def part(i, j, count):
+        return windows[:, :, :, i, j : j + count]
+
+    xp = array_module(windows)
+    return _add_back(part, (kh, kw), (oh, ow), shape, stride, widths, windows.dtype, xp)
 
 
 # --------------------------------------------------------------------------------------------------------------- convolution
 
 
+def _per_image(rows, matrix):
+    """``rows @ matrix``, (N, P, K) and (K, C): one product per image, a size at which BLAS is best.
+
+    So an image's numbers do not depend on its batch. A GPU takes all images at once.
+    """
+    if array_module(rows) is np:
+        return rows @ matrix
+    n, places, k = rows.shape
+    return (rows.reshape(n * places, k) @ matrix).reshape(n, places, matrix.shape[1])
+
+
 def _columns_to_output(columns, w, size):
     """``columns @ w`` as images: ``(N, OH, OW, C_out)``."""
-    return (columns @ w.reshape(-1, w.shape[3])).reshape(-1, *size, w.shape[3])
+    c_out = w.shape[3]
+    return _per_image(columns, w.reshape(-1, c_out)).reshape(len(columns), *size, c_out)
 
 
 def _add_bias(y, b):
-    """``y + b``, in place, a whole row of places at a time: (N, OH, OW, C) as (N, OH, OW·C)."""
+    """``y + b``, in place, a whole image at a time: (N, OH, OW, C) as (N, OH·OW·C)."""
     n, oh, ow, c = y.shape
-    rows = y.reshape(n, oh, ow * c)
-    rows += array_module(y).tile(b, ow)
-    return rows.reshape(y.shape)
+    images = y.reshape(n, oh * ow * c)
+    images += array_module(y).tile(b, oh * ow)
+    return images.reshape(y.shape)
 
 
 def _image_gradient(g, w, shape, stride, widths):
-    """The transpose of convolution with ``w``: from outputs ``(N, OH, OW, C_out)`` back to images of ``shape``."""
-    kh, kw, c_in, c_out = w.shape
+    """The transpose of convolution with ``w``: outputs ``(N, OH, OW, C_out)`` to ``shape``."""
+    xp = array_module(g)
+    (kh, kw, c_in, c_out), (n, oh, ow, _) = w.shape, g.shape
+    # Where it pays, by measurement: gathering copies C_out numbers per tap, scattering adds C_in.
     if stride == (1, 1) and c_out <= 2 * c_in and max(map(max, widths)) < min(kh, kw):
-        # Then it is a convolution, too, with the kernel turned by half a turn: gathering is faster than adding back.
-        turned = w[::-1, ::-1].transpose(0, 1, 3, 2)  # (kh, kw, C_out, C_in)
-        rest = tuple(
-            (k - 1 - before, k - 1 - after)
-            for k, (before, after) in zip((kh, kw), widths, strict=True)
-        )
+        # The transpose is itself a convolution, with the kernel rotated by 180 degrees.
+        turned = xp.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, C_out, C_in)
+        (top, bottom), (left, right) = widths
+        rest = (kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)
         return _columns_to_output(_im2col(_framed(g, rest), (kh, kw), stride), turned, shape[1:3])
-    rows, matrix = g.reshape(-1, c_out), w.reshape(-1, c_out)
-    columns = (
-        (matrix @ rows.T).T if kw * c_in < SHORT_RUN else rows @ matrix.T
-    )  # (N·OH·OW, kh·kw·C_in)
-    return _col2im(columns.reshape(*g.shape[:3], kh, kw, c_in), shape, stride, widths)
+    places = g.reshape(n, oh * ow, c_out)
+    if kw * c_in < SHORT_RUN:
+        columns = w.reshape(-1, c_out) @ places.swapaxes(1, 2)  # (N, kh·kw·C_in, OH·OW)
+        windows = columns.reshape(n, kh, kw, c_in, oh, ow).transpose(0, 4, 5, 1, 2, 3)
+        return _col2im(windows, shape, stride, widths)
+    taps = xp.ascontiguousarray(w.transpose(0, 3, 1, 2))  # (kh, C_out, kw, C_in)
+
+    def part(i, j, count):
+        """What ``count`` neighboring taps spread, (N, OH, OW, count, C_in): one product."""
+        matrix = taps[i, :, j : j + count].reshape(c_out, count * c_in)
+        return _per_image(places, matrix).reshape(n, oh, ow, count, c_in)
+
+    return _add_back(part, (kh, kw), (oh, ow), shape, stride, widths, g.dtype, xp)
 
 
 def _weight_gradient(columns, g, shape):
-    return (columns.T @ g.reshape(-1, g.shape[3])).reshape(shape)
+    n, places, k = columns.shape
+    if array_module(g) is np and places >= k:  # else adding the images' products costs too much
+        products = columns.swapaxes(1, 2) @ g.reshape(n, places, shape[3])
+        return products.sum(axis=0).reshape(shape)
+    return (columns.reshape(n * places, k).T @ g.reshape(-1, shape[3])).reshape(shape)
 
 
 def _bias_gradient(g):
