@@ -43,16 +43,42 @@ def _switch(monkeypatch):
     monkeypatch.setattr(backend, "_current", None)
 
 
+def _device() -> str:
+    """What computes on a GPU here, or why nothing does."""
+    try:
+        cupy = backend.use_backend("cupy")
+        return f"CuPy {cupy.__version__}"
+    except backend.BackendError as error:
+        return f"none ({str(error).partition(':')[0]}): tests on CuPy are left out"
+    finally:
+        backend._current = None
+
+
+DEVICE = _device()
+
+
+def pytest_report_header(config):
+    return f"GPU: {DEVICE}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what would compute on CuPy where no GPU answers; the header says so, once."""
+    if DEVICE.startswith("none"):
+        items[:] = [
+            item
+            for item in items
+            if getattr(item, "callspec", None) is None or item.callspec.params.get("xp") != "cupy"
+        ]
+
+
 @pytest.fixture(params=["numpy", "strict", "cupy"])
 def xp(request, monkeypatch):
-    """The module that computes: NumPy, the strict stand-in for CuPy, and CuPy itself where a GPU answers.
+    """The module that computes: NumPy, the strict stand-in for CuPy, and CuPy where a GPU answers.
 
-    ``use_backend`` has been called, so new data and weights are made there; ``xp.asarray(...)`` makes an array there. Only
-    some of them: ``@pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)``.
+    ``use_backend`` has been called, so new data and weights are made there; ``xp.asarray(...)``
+    makes an array there. Only some of them:
+    ``@pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)``.
     """
     if request.param == "strict":
         monkeypatch.setitem(sys.modules, "cupy", strict_cupy.cupy)
-    try:
-        return backend.use_backend("numpy" if request.param == "numpy" else "cupy")
-    except backend.BackendError as error:
-        return pytest.skip(f"no GPU: {str(error).partition(':')[0]}")
+    return backend.use_backend("numpy" if request.param == "numpy" else "cupy")
