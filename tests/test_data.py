@@ -302,7 +302,7 @@ class TestDownloadedMnist:
         with serve({}) as empty, serve(files, "cut") as cut, pytest.raises(DataError) as caught:
             mnist(mirrors=[empty.url, cut.url], progress=False)
         for part in (
-            f"{empty.url}{TRAIN_IMAGES}: 404",
+            f"{empty.url}{TRAIN_IMAGES}: HTTP Error 404",
             f"{cut.url}{TRAIN_IMAGES}: ",
             "MINADV_DATA",
             "digits needs no download",

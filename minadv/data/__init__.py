@@ -16,12 +16,20 @@ from minadv.data.download import fetch
 from minadv.data.idx import DataError, read_idx
 from minadv.data.leaves import SPECIES, TREES, draw
 
-__all__ = ["MIRRORS", "DataError", "Dataset", "digits", "leaves", "mnist", "mnist_sample", "read_idx"]
+__all__ = [
+    "MIRRORS",
+    "DataError",
+    "Dataset",
+    "digits",
+    "leaves",
+    "mnist",
+    "mnist_sample",
+    "read_idx",
+]
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
 )
 MNIST_SHA256 = {  # of the compressed files as published
     "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
