@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.backend:
                 use_backend(options.backend)
             names = (
-                options.names.read_text(encoding="utf-8").splitlines() if options.names else None
+                options.names.read_text(encoding="utf-8-sig").splitlines() if options.names else None
             )
             model, shape = load_model(options, names)
             attacked = attack_image(

@@ -13,7 +13,6 @@ that they can be told apart without seeing colors as most people do.
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -26,6 +25,7 @@ from matplotlib.ticker import MaxNLocator
 
 from minadv.backend import to_numpy
 from minadv.evaluation import EpsilonCurve, confidence, predict
+from minadv.files import write_whole
 
 __all__ = [
     "attack_figure",
@@ -98,14 +98,7 @@ def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
     figure.savefig(
         png, format="png", dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.1
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(png.getbuffer())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_whole(path, png.getvalue())
 
 
 # Images.
@@ -347,6 +340,7 @@ def bars(
         drawn = ax.bar(left, heights, 0.94 * width, label=name, **look)
         ax.bar_label(drawn, fmt="{:.0%}" if percent else "{:.3g}", padding=2, fontsize=8)
     ax.set_xticks(range(len(groups)), [textwrap.fill(group, 14) for group in groups])
+    _as_they_are(ax.get_xticklabels())
     ax.set_ylabel(ylabel)
     if percent:
         _percent_axis(ax, 0, 1.05)
@@ -502,6 +496,7 @@ def heatmap(
         if names is not None:
             axis.set_ticks(range(count), [textwrap.fill(name, 24) for name in names])
             axis.set_tick_params(length=0)
+            _as_they_are(axis.get_ticklabels())
     if columns is not None and max(map(len, columns)) * LETTER > 3.5 / len(
         columns
     ):  # wider than a cell
@@ -671,17 +666,25 @@ def _with_legend(figure: Figure) -> Figure:
         for drawn, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     labels = [textwrap.fill(label, 24) for label in named]
-    figure.axes[-1].legend(
+    legend = figure.axes[-1].legend(
         named.values(), labels, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0
     )
+    _as_they_are(legend.get_texts())
     return figure
+
+
+def _as_they_are(texts) -> None:
+    """Draw names with dollars as they are: a class or a file may be called "$5"."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def _titled(figure: Figure, title: str | None) -> Figure:
     if title is not None:
         figure.suptitle(
-            textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER)))
-        )  # at 12 points
+            textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER))),  # at 12 points
+            parse_math=False,  # a file's name may hold dollars
+        )
     return figure
 
 

@@ -142,7 +142,7 @@ class TestAttack:
         Image.fromarray(
             np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
         ).save(image)
-        names.write_text("Healthy\nUnhealthy\n", encoding="utf-8")
+        names.write_text("Healthy\nUnhealthy\n", encoding="utf-8-sig")  # as Notepad does
         models.save_weights(models.cnn((9, 10, 1), 2), weights)
         given = [image, "--weights", weights, "--shape", 9, 10, 1, "--names", names, "--eps", "0.9"]
         code, out, err = run(capsys, *given)

@@ -192,6 +192,12 @@ class TestGivenMnist:
         } == before
         assert not (folder.parents[1] / "cache").exists()
 
+    def test_unzipped_files_will_do(self, folder):
+        for path in list(folder.iterdir()):
+            path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+            path.unlink()
+        assert_holds(mnist(), mnist_files())
+
     def test_other_sizes_will_do(self, folder):
         arrays = mnist_files(n_train=1, n_test=12, side=3)
         for name, content in compressed(arrays).items():

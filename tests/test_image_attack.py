@@ -123,7 +123,7 @@ class TestOneCall:
         attack_image(path, model, shift(60))
         attack_image(path, model, shift(60), shape=(6, 7, 1))
         assert set(shapes) == {(30, 40, 3), (6, 7, 1)}
-        assert (tmp_path / "photo_adversarial.png").exists()
+        assert (tmp_path / "photo_jpg_adversarial.png").exists()
 
     def test_other_bounds(self, cat):
         model = Sequential(Flatten(), Dense(20, 3))

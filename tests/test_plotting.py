@@ -215,6 +215,23 @@ class TestEveryFigure:
             box = picture.axes.get_window_extent()
             assert min(box.width, box.height) >= figure.dpi
 
+    @pytest.mark.parametrize(
+        "odd", [r"a$\frac$b.png", "$5 of $10", "100 % \\ {x", "a\nb", "\u202ebackward"]
+    )
+    def test_names_are_drawn_as_they_are(self, odd):
+        """Dollars are no formulas: one half of a pair would fail, and two would vanish."""
+        plotting.mosaic(np.zeros((1, 2, 2, 1)), title=odd).canvas.draw()
+        drawn = [
+            plotting.curves({odd: ([0, 1], [0, 1])}, xlabel="x", ylabel="y", title=odd),
+            plotting.bars({odd: {odd: 1.0}, "b": {odd: 2.0}}, ylabel="y"),
+            plotting.heatmap(np.eye(2), rows=[odd, "b"], columns=[odd, "b"]),
+        ]
+        for figure in drawn:
+            figure.canvas.draw()
+            formulas = [text for text in texts(figure) if "$" in text.get_text()]
+            assert not any(text.get_parse_math() for text in formulas)
+            assert bool(formulas) == ("$" in odd)
+
     @pytest.mark.parametrize("name", ["attack on one", "curves"])
     def test_the_callers_settings_do_not_show(self, name):
         plain = pixels(GALLERY[name]())

@@ -68,8 +68,8 @@ def digits() -> Dataset:
     """1,797 handwritten digits of 8 x 8 gray pixels, embedded in the package: 1,437 to train with and 360 to test with.
 
     pixel = count / 16, where count is the number of inked points in a block of 4 x 4 of the original bitmap.
-    The split is stratified and needs no chance: the images are sorted by label, otherwise keeping their order, and every fifth
-    (the 1st, the 6th, ...) is a test image.
+    The split is stratified and deterministic: after a stable sort by label, every fifth image (the 1st, the 6th, ...)
+    is a test image.
 
     Source: E. Alpaydin and C. Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
     https://doi.org/10.24432/C50P49, licensed under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/).
@@ -120,7 +120,7 @@ def mnist(*, mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Dataset
     """MNIST: handwritten digits of 28 x 28 gray pixels, 60,000 to train with and 10,000 to test with; pixel = byte / 255.
 
     The four files come from ``MINADV_DATA/mnist/`` if the environment variable ``MINADV_DATA`` is set, and are only read. Any
-    files of MNIST's form will do there. Otherwise they come from the cache (``MINADV_CACHE`` moves it), where those that are
+    files of MNIST's form will do there, zipped or not. Otherwise they come from the cache (``MINADV_CACHE`` moves it), where those that are
     missing or damaged are downloaded first (12 MB in all) and checked by SHA-256.
 
     ``mirrors``: addresses to download from, tried in turn. ``progress``: show a progress bar while downloading (default yes).
@@ -132,7 +132,7 @@ def mnist(*, mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Dataset
     given = os.environ.get("MINADV_DATA")
     if given:
         train_images, train_labels, test_images, test_labels = (
-            Path(given) / "mnist" / name for name in MNIST_SHA256
+            _zipped_or_not(Path(given) / "mnist" / name) for name in MNIST_SHA256
         )
     else:
         train_images, train_labels, test_images, test_labels = _downloaded_mnist(mirrors, progress)
@@ -150,6 +150,12 @@ def mnist(*, mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Dataset
         asarray(y_test, np.int64),
         TEN_DIGITS,
     )
+
+
+def _zipped_or_not(path: Path) -> Path:
+    """``path``, a .gz file, or the file without this ending where only that exists."""
+    plain = path.with_suffix("")
+    return plain if plain.exists() and not path.exists() else path
 
 
 def _downloaded_mnist(mirrors: Sequence[str], progress: bool) -> list[Path]:

@@ -88,6 +88,8 @@ def attack_image(
     * ``seven_adversarial.npy``: the adversarial image as the attack made it, (1, H, W, C), float32;
     * ``seven_adversarial.png``: the same rounded to 8 bits, which may undo the attack.
 
+    For ``seven.jpg`` they begin with ``seven_jpg``, so that two images of one name do not overwrite each other's.
+
     Parameters
     ----------
     path
@@ -138,6 +140,7 @@ def attack_image(
     survives = bool(survives_8bit(model, result, **goal, bounds=bounds)[0])
 
     folder = path.parent if out is None else Path(out)
+    stem = path.stem if path.suffix == ".png" else path.name.replace(".", "_")
     figure = plotting.attack_figure(
         result, model, class_names=names, bounds=bounds, title=path.name
     )
@@ -145,9 +148,9 @@ def attack_image(
     npy = BytesIO()
     np.save(npy, to_numpy(result.x_adv))
     files = {
-        "figure": plotting.save(figure, folder / f"{path.stem}_attack.png", alt=alt),
-        "exact": write_whole(folder / f"{path.stem}_adversarial.npy", npy.getvalue()),
-        "stored": save_image(result.x_adv, folder / f"{path.stem}_adversarial.png", bounds=bounds),
+        "figure": plotting.save(figure, folder / f"{stem}_attack.png", alt=alt),
+        "exact": write_whole(folder / f"{stem}_adversarial.npy", npy.getvalue()),
+        "stored": save_image(result.x_adv, folder / f"{stem}_adversarial.png", bounds=bounds),
     }
     attacked = ImageAttack(path, result, *seen, survives, figure, files)
     if attacked.success and not survives:
