@@ -46,7 +46,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, attack the image, say what the model sees; 0 if it is fooled, 1 if not.
+    """Parse the command line, attack the image, say what the model sees; 0 if it is fooled, 1 if
+    not.
 
     An error exits with 2, Ctrl-C with 130.
     """
@@ -67,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
             if options.backend:
                 use_backend(options.backend)
             names = (
-                options.names.read_text(encoding="utf-8-sig").splitlines() if options.names else None
+                options.names.read_text(encoding="utf-8-sig").splitlines()
+                if options.names
+                else None
             )
             model, shape = load_model(options, names)
             attacked = attack_image(
@@ -89,14 +92,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
-    """The parser, and what it makes of the command line. Which attack is meant decides which options there are."""
+    """The parser, and what it makes of the command line. Which attack is meant decides which
+    options there are."""
     which = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     which.add_argument("--attack", default=DEFAULT_ATTACK)
     chosen = ATTACKS.get(which.parse_known_args(arguments)[0].attack, ATTACKS[DEFAULT_ATTACK])
 
     parser = Parser(prog=PROGRAM, description="minadv on the command line.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    about = "Attack an image file: a figure of it, and the adversarial image, exact and rounded to 8 bits, are written beside it."
+    about = (
+        "Attack an image file: a figure of it, and the adversarial image, exact and rounded to "
+        "8 bits, are written beside it."
+    )
     command = commands.add_parser(
         "attack", help="attack an image file", description=about, allow_abbrev=False
     )

@@ -1,4 +1,5 @@
-"""What every test starts from: a known backend, and Hypothesis settings that suit a shared, slow machine."""
+"""What every test starts from: a known backend, and Hypothesis settings that suit a shared, slow
+machine."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ backend = importlib.import_module(
     "minadv.backend"
 )  # the module, whatever minadv calls by this name
 
-# A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp` and `monkeypatch` are set up
-# once for all examples of a test, which is meant: the backend does not change from example to example.
+# A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp`
+# and `monkeypatch` are set up once for all examples of a test, which is meant: the backend does not
+# change from example to example.
 _settings = hypothesis.settings(
     deadline=None,
     print_blob=True,

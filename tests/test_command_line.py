@@ -185,7 +185,8 @@ class TestAttack:
         code, _, err = run(capsys, *mlp, "--eps", 10.47 / 255)
         assert code == 0
         assert err.startswith(
-            "python -m minadv attack: warning: rounding to 8 bits undoes the attack: digit_adversarial.png is read as 0"
+            "python -m minadv attack: warning: rounding to 8 bits undoes the attack: "
+            "digit_adversarial.png is read as 0"
         )
         assert err.count("\n") == 1
 

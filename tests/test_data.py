@@ -98,7 +98,8 @@ class TestDigits:
     def test_every_digit_of_scikit_learn_once_in_the_stated_split(self):
         source = pytest.importorskip("sklearn.datasets").load_digits()
         place, is_test = Counter(), []
-        for label in source.target:  # the rule, one image at a time: by label, then in order; the 1st, 6th, ... is for testing
+        # the rule, one image at a time: by label, then in order; the 1st, 6th, ... is for testing
+        for label in source.target:
             is_test.append((np.sum(source.target < label) + place[label]) % 5 == 0)
             place[label] += 1
         is_test = np.array(is_test)
@@ -325,7 +326,10 @@ class TestDownloadedMnist:
             mnist(mirrors=[mirror.url], progress=False)
 
     def test_pooch_is_not_imported_before_it_is_needed(self, tmp_path):
-        script = "import sys, minadv.data; minadv.data.digits(); minadv.data.leaves(5, size=8); sys.exit('pooch' in sys.modules)"
+        script = (
+            "import sys, minadv.data; minadv.data.digits(); minadv.data.leaves(5, size=8); "
+            "sys.exit('pooch' in sys.modules)"
+        )
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         assert (
             subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode
@@ -398,7 +402,8 @@ class TestLeaves:
         )
 
     def test_labels_say_what_is_drawn(self, monkeypatch):
-        """Every image of an unhealthy leaf was drawn with a severity, every healthy one without; species are as labeled."""
+        """Every image of an unhealthy leaf was drawn with a severity, every healthy one without;
+        species are as labeled."""
         drawn = []
 
         def record(species, severity, *, size, rng):

@@ -1,4 +1,5 @@
-"""Downloads into a cache, from real servers on the loopback interface: good, damaged, cut short, dead, and killed half-way."""
+"""Downloads into a cache, from real servers on the loopback interface: good, damaged, cut short,
+dead, and killed half-way."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ PATIENCE = 60  # seconds until a test gives up on another process
 
 @dataclass
 class Mirror:
-    """A server of files. ``cut`` closes the connection after half of a file, ``stall`` falls silent there until ``go_on``."""
+    """A server of files. ``cut`` closes the connection after half of a file, ``stall`` falls silent
+    there until ``go_on``."""
 
     files: dict[str, bytes]
     manner: str = "whole"
@@ -211,9 +213,9 @@ def test_only_https_is_asked(cache):
 
 
 def test_a_redirection_leads_to_no_other_protocol(cache):
-    with serve({"file": CONTENT}, "moved") as mirror:
-        with pytest.raises(DataError, match=r"must be https, got http://example.invalid/file"):
-            get(mirror.url)
+    error = pytest.raises(DataError, match=r"must be https, got http://example.invalid/file")
+    with serve({"file": CONTENT}, "moved") as mirror, error:
+        get(mirror.url)
 
 
 def test_a_cache_that_cannot_be_made(cache):

@@ -31,12 +31,14 @@ def fetch(
 ) -> Path:
     """The path of a file in the cache, downloaded first if it is not there or is damaged.
 
-    The cache is the directory ``MINADV_CACHE``, or else the operating system's place for caches. A download goes to a temporary
-    file, which gets its name only once its checksum is right: a process killed half-way leaves nothing that is taken for data.
-    It may have 64 MiB and take ten minutes at most, and comes by https (by http only from this very machine).
+    The cache is the directory ``MINADV_CACHE``, or else the operating system's place for caches. A
+    download goes to a temporary file, which gets its name only once its checksum is right: a
+    process killed half-way leaves nothing that is taken for data. It may have 64 MiB and take ten
+    minutes at most, and comes by https (by http only from this very machine).
 
-    ``name``: the file's name, in the cache and behind each mirror's address. ``sha256``: its checksum, hexadecimal.
-    ``folder``: the cache's folder for it. ``mirrors``: addresses, tried in turn. ``progress``: show a progress bar (default yes).
+    ``name``: the file's name, in the cache and behind each mirror's address. ``sha256``: its
+    checksum, hexadecimal. ``folder``: the cache's folder for it. ``mirrors``: addresses, tried in
+    turn. ``progress``: show a progress bar (default yes).
 
     Raises :class:`DataError`, with every mirror's reason, if none of them delivers the file.
     """
@@ -120,7 +122,8 @@ def check_address(url: str) -> None:
 
 
 def remove_stale(directory: Path) -> None:
-    """Delete the temporary files of downloads that were killed; a running one's is too young to be touched."""
+    """Delete the temporary files of downloads that were killed; a running one's is too young to be
+    touched."""
     for leftover in directory.glob("tmp*"):
         with suppress(OSError):  # another process was quicker
             if time.time() - leftover.stat().st_mtime > STALE:
