@@ -38,8 +38,8 @@ def relative_change(model: Sequential, x, x_adv):
     :math:`\lVert a(x_{adv}) - a(x) \rVert_2 / \lVert a(x) \rVert_2`, (N, 1 + layers).
 
     The first column is the image itself, the last the logits: an attack that works starts small and
-    grows with depth (D8). An answer that is all zero and changes counts as infinite, one that does
-    not as 0.
+    grows with depth (D8). Where the clean activation is all zero, the ratio is infinite if it
+    changes, and 0 if it does not.
     """
     _check(model, x, x_adv)
     xp = array_module(x)

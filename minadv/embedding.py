@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 from tqdm import tqdm
 
 from minadv.backend import array_module, like
+from minadv.checks import check_count, check_number
 from minadv.parallel import map_chunks, one_blas_thread
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "tsne",
 ]
 
-# standard deviation of the first map: so small that any two points can still change places
+# standard deviation of the first map: so small that the initial positions do not constrain the map
 START_SPREAD = 1e-4
 HISTORY_EVERY = 50  # steps between two entries of TSNE.kl_history
 GAIN_STEP, GAIN_DECAY, GAIN_FLOOR = (
@@ -103,7 +103,7 @@ def pca(x, components=2) -> PCA:
     I. T. Jolliffe, "Principal Component Analysis", 2002. D7.
     """
     _check_points(x)
-    _check_number(components, "components", 1, min(len(x), math.prod(x.shape[1:])), kind=Integral)
+    check_count("components", components, most=min(len(x), math.prod(x.shape[1:])))
     xp = array_module(x)
 
     # float32 sums of many examples drift; distances from the first one make the mean of equal
@@ -162,7 +162,7 @@ def conditional_probabilities(x, perplexity=30.0):
     van der Maaten and Hinton (2008), Eq. 1. D7.
     """
     _check_points(x)
-    _check_number(perplexity, "perplexity", 1)
+    check_number("perplexity", perplexity, least=1)
     if perplexity > len(x) - 1:
         raise ValueError(
             f"perplexity must be <= N - 1 = {len(x) - 1}, the number of neighbors a point has, got "
@@ -249,12 +249,12 @@ def kl_divergence(p, y) -> float:
     _check_map(p, y)
     xp = array_module(p, y)
 
-    def sums(i, p):
+    def partial_sums(i, p):
         kernel = _student_kernel(y, i)  # (n, N)
         ratio = xp.where(p > 0, p, 1) / xp.where(kernel > 0, kernel, 1)  # p log p = 0 at p = 0
         return kernel.sum(axis=1), (p * xp.log(ratio)).sum(axis=1)
 
-    z, kl = map_chunks(sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
+    z, kl = map_chunks(partial_sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
     return float(kl.sum()) + math.log(
         float(z.sum())
     )  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
@@ -280,11 +280,13 @@ def kl_gradient(p, y, exaggeration=1.0):
         [y, xp.ones((len(y), 1), y.dtype)], axis=1
     )  # weights w_ij times this: sum_j w_ij y_j, and sum_j w_ij
 
-    def sums(i, p):
+    def partial_sums(i, p):
         kernel = _student_kernel(y, i)  # (n, N)
         return kernel.sum(axis=1), (p * kernel) @ y1, (kernel * kernel) @ y1
 
-    z, attraction, repulsion = map_chunks(sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
+    z, attraction, repulsion = map_chunks(
+        partial_sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y)
+    )
     # Eq. 4: q_ij = kernel_ij / z; so these sums have the weights w_ij = (alpha p_ij - q_ij)
     # kernel_ij
     sums = exaggeration * attraction - repulsion / z.sum()  # (N, components + 1)
@@ -344,20 +346,20 @@ def tsne(
 
     van der Maaten and Hinton (2008), algorithm 1. D7.
     """
-    _check_number(components, "components", 1, kind=Integral)
-    _check_number(steps, "steps", 0, kind=Integral)
-    _check_number(early_exaggeration, "early_exaggeration", 1)
-    _check_number(exaggeration_steps, "exaggeration_steps", 0, kind=Integral)
+    check_count("components", components, least=1)
+    check_count("steps", steps, least=0)
+    check_number("early_exaggeration", early_exaggeration, least=1)
+    check_count("exaggeration_steps", exaggeration_steps, least=0)
     if len(momentum) != 2:
         raise ValueError(
             f"momentum must be two numbers, before and after the switch, got {momentum!r}"
         )
     for alpha in momentum:
-        _check_number(alpha, "momentum", 0, 1)
+        check_number("momentum", alpha, least=0, most=1)
     conditional = conditional_probabilities(x, perplexity)
     if learning_rate == "auto":
         learning_rate = len(x) / early_exaggeration
-    _check_number(learning_rate, "learning_rate", 0)
+    check_number("learning_rate", learning_rate, least=0)
 
     xp = array_module(x)
     p = joint_probabilities(conditional)
@@ -446,16 +448,4 @@ def _check_map(p, y):
     if y.ndim != 2 or p.shape != (len(y), len(y)):
         raise ValueError(
             f"p must be (N, N) and y (N, components), got shapes {p.shape} and {y.shape}"
-        )
-
-
-def _check_number(value, name, least, most=math.inf, kind=Real):
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(
-            f"{name} must be {'an integer' if kind is Integral else 'a number'}, got {value!r}"
-        )
-    if not least <= value <= most or value == math.inf:
-        raise ValueError(
-            f"{name} must be {f'>= {least}' if most == math.inf else f'in [{least}, {most}]'}, got "
-            f"{value!r}"
         )

@@ -187,9 +187,9 @@ class PerturbationSummary:
 def perturbation_summary(result, quantiles: Sequence[float] = (0.25, 0.75)) -> PerturbationSummary:
     """Median and quantiles of the perturbation's size over the successful examples of ``result``.
 
-    Failures have no size that succeeds, so they are left out: read the sizes together with
-    ``successes``. What was wrong already, and so came back unchanged, is a success of size 0.
-    Between two examples a quantile is interpolated linearly.
+    Failed examples are left out, as they have no successful perturbation to measure: read the sizes
+    together with ``successes``. What was wrong already, and so came back unchanged, is a success of
+    size 0. Between two examples a quantile is interpolated linearly.
 
     Arguments: ``result``, an :class:`AttackResult`; ``quantiles``, shares from 0 to 1.
     Raises :class:`ValueError` for a share outside [0, 1], and when no example succeeded.

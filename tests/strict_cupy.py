@@ -31,8 +31,8 @@ LACKING = {
         nanpercentile nanquantile object_ permute_dims polyder polydiv polyint pow
         put_along_axis record spacing str_ timedelta64 trapezoid ulong unique_all
         unique_counts unique_inverse unique_values unstack vecdot vecmat void""",
-    "numpy.linalg": """cond cross diagonal eig eigvals matmul matrix_norm matrix_transpose multi_dot outer
-        svdvals tensordot trace vecdot vector_norm""",
+    "numpy.linalg": """cond cross diagonal eig eigvals matmul matrix_norm matrix_transpose multi_dot
+        outer svdvals tensordot trace vecdot vector_norm""",
     "numpy.ndarray": "byteswap ctypes getfield mT resize setfield setflags to_device",
 }
 # Those it has and the stand-in leaves out: text and files, Python called per element, the raw

@@ -446,22 +446,22 @@ class TestLeaves:
     @pytest.mark.parametrize(
         ("arguments", "error", "complaint"),
         [
-            ({"count": 4}, ValueError, "count must be an integer >= 5, got 4"),
+            ({"count": 4}, ValueError, "count must be >= 5, got 4"),
             ({"count": 10.0}, TypeError, "count must be an integer, got 10.0"),
             ({"count": True}, TypeError, "count must be an integer, got True"),
-            ({"size": 7}, ValueError, "size must be an integer >= 8, got 7"),
+            ({"size": 7}, ValueError, "size must be >= 8, got 7"),
             ({"size": (8, 8)}, TypeError, "size must be an integer"),
             ({"task": "illness"}, ValueError, "task must be 'health' or 'species', got 'illness'"),
             ({"task": None}, ValueError, "task must be"),
             (
                 {"rng": -1},
-                ValueError,
-                "rng must be a numpy.random.Generator or an integer seed >= 0, got -1",
+                TypeError,
+                "rng must be a numpy.random.Generator or a seed, an integer >= 0, got -1",
             ),
             (
                 {"rng": None},
                 TypeError,
-                "rng must be a numpy.random.Generator or an integer seed, got None",
+                "rng must be a numpy.random.Generator or a seed, an integer >= 0, got None",
             ),
             ({"rng": np.random.RandomState(0)}, TypeError, "rng must be"),
         ],

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minadv.backend import asarray
+from minadv.checks import check_count, check_rng
 from minadv.data.download import fetch
 from minadv.data.idx import DataError, read_idx
 from minadv.data.leaves import SPECIES, TREES, draw
@@ -179,9 +180,9 @@ def _downloaded_mnist(mirrors: Sequence[str], progress: bool) -> list[Path]:
         ]
     except DataError as error:
         raise DataError(
-            f"{error}\nIf you have the four MNIST files, put them into a folder called mnist and set "
-            "MINADV_DATA to the folder that holds it. The sample of MNIST and the data set digits "
-            "are embedded: digits needs no download, and neither does mnist_sample."
+            f"{error}\nIf you have the four MNIST files, put them into a folder called mnist and "
+            "set MINADV_DATA to the folder that holds it. The data set digits needs no download, "
+            "and neither does mnist_sample, 12,000 images of MNIST."
         ) from error
 
 
@@ -228,13 +229,11 @@ def leaves(
     Raises :class:`TypeError` or :class:`ValueError` for a ``count``, ``task``, ``size`` or ``rng``
     that is not this. Item C4.
     """
-    _check_integer("count", count, least=5)
-    _check_integer("size", size, least=8)
+    check_count("count", count, least=5)
+    check_count("size", size, least=8)
     if task not in ("health", "species"):
         raise ValueError(f"task must be 'health' or 'species', got {task!r}")
-    if not isinstance(rng, np.random.Generator):
-        _check_integer("rng", rng, least=0, what="a numpy.random.Generator or an integer seed")
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
 
     classes = HEALTH if task == "health" else tuple(kind.name.capitalize() for kind in SPECIES)
     y = rng.permutation(np.arange(count) % len(classes))
@@ -259,10 +258,3 @@ def leaves(
         *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])),
         classes,
     )
-
-
-def _check_integer(name: str, value, *, least: int, what: str = "an integer") -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be {what}, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be {what} >= {least}, got {value}")

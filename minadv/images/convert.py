@@ -1,11 +1,12 @@
-r"""Images in files, and what is left of an attack in them: a PNG keeps 256 values per channel, an
-attack counts on all of them.
+r"""Images in files, and what survives of an attack there.
+
+A PNG stores 256 levels per channel, and an attack may rely on values in between:
 
 .. math:: byte = \mathrm{round}\left(255 \, \frac{x - low}{high - low}\right), \qquad
     x = low + \frac{byte}{255} (high - low)
 
 So each pixel value moves by up to 1/510 of the range, about half of a perturbation of ε = 1/255.
-:func:`survives_8bit` tells whether an adversarial example still is one after that.
+:func:`survives_8bit` says whether an adversarial example is still one after rounding.
 """
 
 from __future__ import annotations
