@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from minadv.backend import array_module
+from minadv.backend import array_module, is_array
 from minadv.machine import cores as _cores
 from minadv.machine import one_blas_thread, reuse_memory
 
@@ -42,6 +42,10 @@ LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overh
 MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
 UNKNOWN_MODEL = 32  # bytes of activations per byte of input, if a model does not report them
+HINTS = {
+    "torch.Tensor": " of torch: convert it first, x.detach().cpu().numpy()",
+    "minadv.autograd.Tensor": ": in a function that is differentiated, call the model itself",
+}
 
 # --------------------------------------------------------------------------------- thread safety
 
@@ -144,9 +148,12 @@ def _joined(results: list, arrays: tuple):
 
 def _check_lengths(arrays: tuple):
     for a in arrays:
-        if not hasattr(a, "dtype") or a.ndim == 0:
+        if not is_array(a) or a.ndim == 0:
+            kind = type(a)
+            hint = HINTS.get(f"{kind.__module__}.{kind.__name__}", "")
             raise TypeError(
-                f"a batch must be an array with one row per example, got {type(a).__name__}"
+                "a batch must be a NumPy or CuPy array with one row per example, "
+                f"got {kind.__name__}{hint}"
             )
     if any(len(a) != len(arrays[0]) for a in arrays):
         raise ValueError(f"all arrays must have the same length, got {[len(a) for a in arrays]}")

@@ -453,3 +453,14 @@ def test_public_names():
         "jacobian",
         "gradcheck",
     }
+
+
+@pytest.mark.parametrize("function", [np.mean, np.sum, np.concatenate, np.where, np.clip])
+def test_numpy_functions_name_the_remedy(function):
+    with pytest.raises(
+        TypeError, match=r"Tensor; inside a differentiated function, use minadv.ops"
+    ):
+        vjp(lambda x: function((x, x)) if function is np.concatenate else function(x, x, x), X)
+
+
+X = np.ones((2, 3))

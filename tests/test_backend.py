@@ -100,8 +100,8 @@ def without_driver(monkeypatch):
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        (without_cupy, r"pip install 'minadv\[gpu\]'"),
-        (with_broken_cupy, r"libcublas.*pip install 'minadv\[gpu\]'"),
+        (without_cupy, r"pip install cupy-cuda12x"),
+        (with_broken_cupy, r"libcublas.*pip install cupy-cuda12x"),
         (without_device, "this machine has none"),
         (without_driver, "cudaErrorInsufficientDriver"),
     ],

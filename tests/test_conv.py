@@ -580,3 +580,22 @@ def test_float64_weights_do_not_widen_float32_images(f):
     assert value.dtype == pull(value).dtype == np.float32
     value, pull = vjp(lambda w: f(np.ones((1, 4, 4, 2)), w, np.ones(2)), w.astype(np.float32))
     assert value.dtype == pull(value).dtype == np.float32
+
+
+class TestMessages:
+    def test_images_of_pytorch_and_images_without_channels(self):
+        w = normal(3, 3, 1, 2)
+        with pytest.raises(ValueError, match=r"channels come last: x.transpose\(0, 2, 3, 1\)"):
+            conv2d(normal(2, 1, 8, 8), w)
+        with pytest.raises(ValueError, match=r"\(2, 8, 8\): write x\[..., None\] for one channel"):
+            conv2d(normal(2, 8, 8), w)
+
+    def test_numpy_integers_are_integers(self):
+        x, w = normal(2, 6, 6, 1), normal(3, 3, 1, 2)
+        two, one = np.int64(2), np.int32(1)
+        expected = conv2d(x, w, stride=2, padding=1)
+        np.testing.assert_array_equal(conv2d(x, w, stride=two, padding=one), expected)
+        np.testing.assert_array_equal(
+            conv2d(x, w, stride=(two, two), padding=(one, one)), expected
+        )
+        np.testing.assert_array_equal(max_pool2d(x, two), max_pool2d(x, 2))

@@ -223,3 +223,10 @@ class TestMessages:
         assert inference.are_probabilities(np.round(ops.softmax(model(x)), 4))
         assert not inference.are_probabilities(model(x))
         assert not inference.are_probabilities(model(x[:0]))
+
+    def test_batches_of_pytorch_and_tensors(self, model, x):
+        torch = pytest.importorskip("torch")
+        with pytest.raises(TypeError, match=r"got Tensor of torch: convert it first, x.detach"):
+            inference.logits(model, torch.from_numpy(x))
+        with pytest.raises(TypeError, match="got Tensor: .*call the model itself"):
+            vjp(lambda v: inference.logits(model, v), x)
