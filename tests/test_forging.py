@@ -341,7 +341,11 @@ def test_every_module_forges_the_same(xp):
         (TypeError, "target must be integers", {"target": 0.5}),
         (ValueError, "target must be one integer or 2", {"target": [0, 1, 2]}),
         (ValueError, "target", {"target": None}),
-        (TypeError, "reference must be an array", {"reference": [[0.5] * SIDE] * 2}),
+        (
+            TypeError,
+            "reference must be a NumPy or CuPy array, got list",
+            {"reference": [[0.5] * SIDE] * 2},
+        ),
         (ValueError, "reference must be float64 of shape", {"reference": np.full((1, SIDE), 0.5)}),
         (
             ValueError,
@@ -349,7 +353,7 @@ def test_every_module_forges_the_same(xp):
             {"reference": np.full((2, SIDE), 0.5, np.float32)},
         ),
         (ValueError, "reference must lie inside", {"reference": np.full((2, SIDE), 1.5)}),
-        (ValueError, "reference must lie inside", {"reference": np.full((2, SIDE), np.nan)}),
+        (ValueError, "reference must not contain NaN", {"reference": np.full((2, SIDE), np.nan)}),
         (ValueError, "weight must be >= 0", {"weight": -1.0}),
         (ValueError, "weight must be finite", {"weight": np.nan}),
         (TypeError, "weight must be a number", {"weight": "1"}),

@@ -15,7 +15,7 @@ from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.autograd import grad
 from minadv.backend import asarray, to_numpy
-from minadv.checks import check_bounds, check_count, check_number, check_rng
+from minadv.checks import check_bounds, check_count, check_inside, check_number, check_rng
 from minadv.inference import are_probabilities
 from minadv.layers import Dense, Flatten, ReLU, Sequential
 from minadv.losses import cross_entropy
@@ -89,6 +89,35 @@ def test_counts_bounds_and_generators():
             check_rng(wrong)
 
 
+# (mean, standard deviation) of torchvision's Normalize: MNIST, CIFAR-10, ImageNet, by channel
+NORMALIZATIONS = [
+    *[(0.1307, 0.3081), (0.4914, 0.2470), (0.4822, 0.2435), (0.4465, 0.2616)],
+    *[(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)],
+]
+
+
+@pytest.mark.parametrize(("mean", "std"), NORMALIZATIONS)
+def test_bounds_reach_as_far_as_rounding_carried_a_normalized_image(xp, mean, std):
+    pixels = np.arange(256, dtype=np.float32)[None] / np.float32(255)
+    x = (pixels - np.float32(mean)) / np.float32(std)
+    low, high = check_inside("x", xp.asarray(x), ((0 - mean) / std, (1 - mean) / std))
+    assert low == min(x.min(), np.float32((0 - mean) / std))
+    assert high == max(x.max(), np.float32((1 - mean) / std))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 1.0), (-4.0, -1.0), (1e-30, 1e30)])
+def test_four_units_in_the_last_place_are_rounding_and_six_are_not(dtype, bounds):
+    low, high = np.array(bounds, dtype)
+    unit = np.spacing(np.abs(np.array(bounds, dtype)).max())
+    for end, sign, within in ((low, -1, 0), (high, 1, 1)):
+        x = np.array([[low, high, end + sign * 4 * unit]], dtype)
+        assert check_inside("x", x, bounds)[within] == x[0, 2]
+        x[0, 2] = end + sign * 6 * unit
+        with pytest.raises(ValueError, match="x must lie inside bounds"):
+            check_inside("x", x, bounds)
+
+
 def test_probabilities_are_told_from_logits(xp):
     logits = xp.asarray(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32))
     assert are_probabilities(ops.softmax(logits))
@@ -107,6 +136,12 @@ def test_success_is_label_is_not_y_or_label_is_target(xp):
     assert to_numpy(
         Goal.of(x, target=np.array([0, 1, 0], np.uint8))[1:].reached(label[1:])
     ).tolist() == [True, False]
+
+
+def test_goals_can_be_compared():
+    goal = Goal.of(np.zeros((2, 3)), y=[0, 1])
+    assert goal == goal  # dataclass equality would ask an array for its truth value
+    assert goal != Goal.of(np.zeros((2, 3)), y=[0, 1])
 
 
 @given(hnp.arrays(float, (5, 4), elements=st.floats(-3, 3)), st.integers(0, 3))

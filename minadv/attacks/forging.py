@@ -66,8 +66,8 @@ def forge(
 ) -> ForgeResult:
     r"""Gradient descent on the pixels, from any start, until the model takes it for ``target``.
 
-    .. math:: L = \tfrac12 \lVert \hat y - y_{target} \rVert^2
-              + \lambda \lVert x - x_{ref} \rVert^2, \qquad x \leftarrow x - \alpha \, \frac{\partial L}{\partial x}
+    .. math:: L = \tfrac12 \lVert \hat y - y_{target} \rVert^2 + \lambda \lVert x - x_{ref}
+              \rVert^2, \qquad x \leftarrow x - \alpha \, \frac{\partial L}{\partial x}
 
     The squared error is flat where the model is sure of another class: its slope is −2 p_target by
     the target's logit, and −p_j by that of another class j. So it often fails from a clear image;

@@ -51,8 +51,8 @@ class AttackResult:
                 stacklevel=3,  # the caller of the attack
             )
         label = logits.argmax(axis=1)
-        steps = like(np.broadcast_to(to_numpy(steps), len(x)).copy(), x)
-        return cls(x, x_adv, label, goal.reached(label), steps)
+        each = np.broadcast_to(to_numpy(steps), len(x)).copy()
+        return cls(x, x_adv, label, goal.reached(label), like(each, x))
 
     def __len__(self) -> int:
         return len(self.x)
