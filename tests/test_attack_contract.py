@@ -1,4 +1,5 @@
-"""What all attacks have in common: one table of attacks, one table of wrong input, and every attack against every line.
+"""What all attacks have in common: one table of attacks, one table of wrong input, and every attack
+against every line.
 
 A new attack is one line in ATTACKS. What arguments it takes is read off its signature.
 """
@@ -289,7 +290,9 @@ ANSWERS = {  # what a model may wrongly return for 6 images
 
 
 def model(x):
-    """Small integers and two classes: as long as pixels are, too, no operation rounds, whatever the order of additions."""
+    """Small integers and two classes: as long as pixels are, too, no operation rounds, whatever the
+    order of additions.
+    """
     rng = np.random.default_rng(1)
     layers = Sequential(Flatten(), Dense(18, 8), LeakyReLU(0.125), Dense(8, 2))
     for layer in (layers[1], layers[3]):
@@ -364,7 +367,7 @@ def test_probabilities_instead_of_logits_are_warned_of_once_where_the_attack_is_
     assert caught[0].filename == __file__
 
 
-# ------------------------------------------------------------------------------------------------------------------ right input
+# -------------------------------------------------------------------------------------- right input
 
 
 @each_goal

@@ -34,7 +34,7 @@ def images(count, *, dtype=np.float32, shape=(2, 3, 2), seed=0):
     return asarray(np.random.default_rng(seed).random((count, *shape)).astype(dtype))
 
 
-# ------------------------------------------------------------------------------------------------------------------------ checks
+# ------------------------------------------------------------------------------------------- checks
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, np.float32(0.5), np.float64(0.1), np.int64(1)])
@@ -126,7 +126,7 @@ def test_probabilities_are_told_from_logits(xp):
     assert not are_probabilities(logits[:0])
 
 
-# ---------------------------------------------------------------------------------------------------------------------- the goal
+# ----------------------------------------------------------------------------------------- the goal
 
 
 def test_success_is_label_is_not_y_or_label_is_target(xp):
@@ -152,7 +152,7 @@ def test_score_is_the_log_odds_of_success(xp, logits, k):
     assert np.allclose(to_numpy(Goal.of(z, y=k).score(z)), np.log((1 - p) / p))
 
 
-# ------------------------------------------------------------------------------------------------------------ asking the model
+# --------------------------------------------------------------------------------- asking the model
 
 
 @pytest.mark.parametrize("kind", ["y", "target"])
@@ -174,7 +174,9 @@ def test_gradient_has_the_direction_of_the_loss_of_each_example_alone(xp, kind):
 
 @pytest.mark.parametrize("times", [1, 30, 300])
 def test_sign_is_right_where_the_softmax_saturates(times):
-    """A linear model's gradient to 500 digits, by the softmax's own formula; the usual float32 one is wrong, and then all zero."""
+    """A linear model's gradient to 500 digits, by the softmax's own formula; the usual float32 one
+    is wrong, and then all zero.
+    """
     rng = np.random.default_rng(0)
     W = (rng.normal(size=(30, 4)) * times).astype(np.float32)
     x = rng.random((20, 30), dtype=np.float32)
@@ -236,7 +238,7 @@ def test_a_gradient_that_is_not_finite_is_an_error():
         score_gradient(ops.sqrt, x, Goal.of(x, y=0))
 
 
-# -------------------------------------------------------------------------------------------------------------------- the result
+# --------------------------------------------------------------------------------------- the result
 
 
 def result(x, x_adv, **more):
