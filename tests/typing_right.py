@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from minadv import deepfool, fgsm, forge, iterative_fgsm, jsma, negative, one_pixel, pgd
+from minadv import deepfool, fgsm, forge, iterative_fgsm, jsma, losses, negative, one_pixel, pgd
 from minadv import uniform_noise as noise
 from minadv.attacks.result import Attack, AttackResult, TargetedAttack
 
@@ -23,6 +23,7 @@ def use(model: Callable, x: np.ndarray, y: np.ndarray) -> float:
     jsma(model, noise(x, eps=0.1), target=y)
     one_pixel(model, negative(x), y=y, mutation=(0.5, 1.0))
     forge(model, x, target=6, reference=x, clip=0.1).distance[-1].min()
+    forge(model, x, target=y, loss=losses.cross_entropy)
     for each in attacks:
         each(model, x, y=y).x_adv.clip(0, 1)
     for aimed in targeted:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from minadv import deepfool, fgsm, iterative_fgsm, pgd, uniform_noise
+from minadv import deepfool, fgsm, forge, iterative_fgsm, pgd, uniform_noise
 from minadv.attacks.result import Attack
 
 
@@ -23,6 +23,7 @@ def misuse(model: Callable, x: np.ndarray, y: np.ndarray) -> None:
     pgd(model, x, y=y, eps=0.1, bounds=(0, 1, 2))  # type: ignore[arg-type]
     pgd(model, x, y=y, eps=0.1, rng="seed")  # type: ignore[arg-type]
     partial(pgd, eps="0.1")  # type: ignore[arg-type]
+    forge(model, x, target=6, loss=lambda logits: logits.sum())  # type: ignore[arg-type]
     deepfool(model, x, target=y)  # type: ignore[call-arg]
     print(uniform_noise(x, eps=0.1).x_adv)  # type: ignore[attr-defined]
     deepfool(model, x).sucess.mean()  # type: ignore[attr-defined]

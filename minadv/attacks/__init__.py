@@ -53,9 +53,9 @@ exactly zero for some images.
 An attack as an argument
 ------------------------
 Functions that are handed an attack call ``attack(model, x, y=...)``, or ``target=...``; settings
-are fixed beforehand, ``functools.partial(pgd, eps=0.1)``. The types are ``Attack`` and
-``TargetedAttack`` of ``result.py``. A loss that is handed in is called as ``loss(logits, y)``, and
-returns one number per example.
+are fixed beforehand, ``functools.partial(pgd, eps=0.1)``. A loss that is handed in is called as
+``loss(logits, y)``, and returns one number per example. The types are ``Attack``,
+``TargetedAttack`` and ``Loss`` of ``result.py``.
 
 The loop
 --------
@@ -80,14 +80,12 @@ product of another shape adds up in another order, which changes the last bits o
 logits. What is left of this in ``x_adv``, for values in [0, 1] (96 images of MNIST, MLP and CNN,
 float32):
 
-==========================================  ====================================================
-negative, uniform_noise                     equal to the bit (noise: the first images of a batch)
-fgsm, iterative_fgsm, pgd (linf), jsma,     equal to the bit in all cases measured: they use signs
-one_pixel                                   and orders, which differ only where numbers nearly tie
-deepfool                                    6e-7; the label is not y in either case
-pgd (l2)                                    median 6e-8, largest 3e-4
-forge                                       median 4e-7, largest 8e-4 (0.13 with large steps)
-==========================================  ====================================================
+- :func:`negative`, :func:`uniform_noise` (for the first images of a batch): equal to the bit.
+- :func:`fgsm`, :func:`iterative_fgsm`, :func:`pgd` (linf), :func:`jsma`, :func:`one_pixel`: equal
+  to the bit in all cases measured. They use signs and orders, which only a near tie changes.
+- :func:`deepfool`: within 6e-7. In either case its label is not y.
+- :func:`pgd` (l2): median 6e-8, largest 3e-4.
+- :func:`forge`: median 4e-7, largest 8e-4; with large steps more, 0.13 was seen.
 
 What A1 ... E11 mean
 --------------------

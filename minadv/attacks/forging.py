@@ -14,7 +14,7 @@ import numpy as np
 from minadv import losses, ops
 from minadv.attacks.balls import Ball
 from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
-from minadv.attacks.result import AttackResult
+from minadv.attacks.result import AttackResult, Loss
 from minadv.autograd import raw, vjp
 from minadv.backend import Array, array_module
 from minadv.checks import (
@@ -58,7 +58,7 @@ def forge(
     target: Labels,
     reference: Array | None = None,
     weight: float = 0.0,
-    loss: Callable = squared_error,
+    loss: Loss = squared_error,
     lr: float = 0.3,
     steps: int = 200,
     clip: float | None = None,

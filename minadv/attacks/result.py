@@ -1,4 +1,4 @@
-"""What an attack returns, and how one is called that is handed to other functions."""
+"""What an attack returns, and how attacks and losses are called that are handed in."""
 
 from __future__ import annotations
 
@@ -92,3 +92,9 @@ class TargetedAttack(Protocol):
     """The same with a target, for example ``functools.partial(jsma, theta=0.5)``."""
 
     def __call__(self, model: Callable, x: Array, /, *, target: Labels) -> AttackResult: ...
+
+
+class Loss(Protocol):
+    """A loss as :func:`~minadv.attacks.forging.forge` calls it: one number per example, (N,)."""
+
+    def __call__(self, logits, y: Array, /): ...
