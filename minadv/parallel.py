@@ -284,7 +284,6 @@ def _help(jobs: SimpleQueue):
     while jobs is _jobs:  # not so in a child that a helper's part forked
         run, context = jobs.get()
         context.run(run.help)
-        del run, context  # an idle helper keeps no arrays alive
 
 
 def _after_fork():

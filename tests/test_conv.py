@@ -595,7 +595,5 @@ class TestMessages:
         two, one = np.int64(2), np.int32(1)
         expected = conv2d(x, w, stride=2, padding=1)
         np.testing.assert_array_equal(conv2d(x, w, stride=two, padding=one), expected)
-        np.testing.assert_array_equal(
-            conv2d(x, w, stride=(two, two), padding=(one, one)), expected
-        )
+        np.testing.assert_array_equal(conv2d(x, w, stride=(two, two), padding=(one, one)), expected)
         np.testing.assert_array_equal(max_pool2d(x, two), max_pool2d(x, 2))

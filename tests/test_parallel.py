@@ -440,6 +440,18 @@ def test_an_idle_helper_keeps_no_array_alive():
     assert alive() is None
 
 
+@pytest.mark.usefixtures("three_cores")
+def test_no_thread_to_be_had_is_no_error(monkeypatch):
+    """As at the interpreter's end, from Python 3.12 on."""
+
+    def refuse(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(parallel, "_helpers", [])
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert run_chunks(first, np.arange(5), chunk=1) == list(range(5))
+
+
 def test_threads_that_outlive_the_main_thread_and_exit_handlers():
     told = script("""
         import atexit, threading, time
@@ -500,6 +512,19 @@ def test_a_fork_while_another_thread_computes():
         for thread in threads:
             thread.join()
     assert blas_threads() == before
+
+
+@fork
+@quiet_fork
+@pytest.mark.usefixtures("three_cores")
+def test_a_child_has_helpers_of_its_own():
+    run_chunks(first, np.arange(5), chunk=1)
+
+    def child():
+        together = threading.Barrier(3)
+        run_chunks(lambda x: together.wait(20), np.arange(3), chunk=1)
+
+    assert in_child(child) == 0
 
 
 @fork
