@@ -1,4 +1,4 @@
-"""Differentiation itself: what vjp returns, in what order rules run, and what it refuses. The rules are tested in test_ops.py."""
+"""What vjp returns, in what order rules run, what it refuses. The rules are in test_ops.py."""
 
 import threading
 
@@ -79,7 +79,8 @@ class TestValueAndPull:
         assert float(grad(f, 0.0)) == 1
 
     def test_a_node_is_passed_on_only_when_its_whole_gradient_is_there(self):
-        # From each y a long and a short path lead on. Were y taken as soon as one of them arrives, it would be taken twice, and what
+        # From each y a long and a short path lead on. Were y taken as soon as one of them arrives,
+        # it would be taken twice, and what
         # lies before it 4, 8, 16 ... times.
         calls = []
 
@@ -278,7 +279,7 @@ class TestRefusals:
             grad(lambda x: (x * grad(lambda z: (z * ops.exp(x * 2)).sum(), x0)).sum(), x0)
 
     def test_a_gradient_of_other_arrays_inside_is_a_constant(self):
-        # x · ∇_z Σ z² at z = x0, as an attack inside a loss: that gradient does not depend on the Tensor x.
+        # x · ∇_z Σ z² at z = x0, as an attack inside a loss: constant for the Tensor x.
         found = grad(lambda x: (x * grad(lambda z: (z * z).sum(), x0)).sum(), x0)
         np.testing.assert_array_equal(found, 2 * x0)
 
