@@ -69,7 +69,7 @@ def one_pixel(
     evolution = Evolution(
         lowest, highest, problems=(len(x),), population=population, rng=rng, **search
     )
-    ask = Queries(predict, x, goal)
+    ask = Queries(predict, x, goal, pixels)
     xp = array_module(x)
 
     x_adv, steps = x.copy(), xp.zeros(len(x), dtype=int)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minadv.attacks.goal import Goal
+from minadv.attacks.local import LocalModel
 from minadv.backend import array_module, like
 from minadv.checks import check_count
 from minadv.inference import are_probabilities, check_logits
@@ -70,10 +71,11 @@ class Queries:
     Memory is bounded: at most ``VALUES_PER_CALL`` pixel values are queried in one call.
     """
 
-    def __init__(self, predict: Callable, x, goal: Goal):
+    def __init__(self, predict: Callable, x, goal: Goal, pixels: int):
         if not callable(predict):
             raise TypeError(f"predict must be callable, got {type(predict).__name__}")
         self.predict, self.x, self.goal = predict, x, goal
+        self.local = LocalModel.of(predict, x, pixels)
         answers = self.of(x)
         goal.check_range(answers.shape[1])
         self.label = answers.argmax(axis=1)
@@ -94,7 +96,11 @@ class Queries:
 
     def cost(self, genes, owner):
         """:meth:`costs` of candidates ``(n, D)`` for the images of the indices ``owner`` (n,)."""
-        answers = self.answers(paint(self.x[owner], genes))
+        if self.local:
+            places = places_and_values(genes, self.x.shape[3])
+            answers = check_logits(self.local(self.x, owner, *places), len(genes))
+        else:
+            answers = self.answers(paint(self.x[owner], genes))
         xp, goal = array_module(answers), self.goal[owner]
         reached = goal.reached(answers.argmax(axis=1))
         return xp.where(reached, -xp.inf, -goal.score(self.logits(answers)))
