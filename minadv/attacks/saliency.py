@@ -164,6 +164,8 @@ def rivals(a, b):
     about 20 of 784 remain. Rows with fewer are filled up with features that were beaten.
     """
     xp = array_module(a)
+    near = unbeaten(a, b)  # sorting these few is faster
+    a, b = (xp.take_along_axis(v, near, axis=1) for v in (a, b))
     order = (-a).argsort(axis=1)  # all that beat a feature in a come before it
     b = xp.take_along_axis(b, order, axis=1)
     best = running_max(b)
@@ -171,7 +173,20 @@ def rivals(a, b):
     beaten = xp.zeros(b.shape, dtype=bool)
     beaten[:, 2:] = b[:, 2:] <= second[:, :-1]
     R = int((~beaten).sum(axis=1).max())
-    return xp.take_along_axis(order, beaten.argsort(axis=1, kind="stable")[:, :R], axis=1)
+    few = xp.take_along_axis(order, beaten.argsort(axis=1, kind="stable")[:, :R], axis=1)
+    return xp.take_along_axis(near, few, axis=1)
+
+
+def unbeaten(a, b):
+    """Indices ``(N, R)`` that hold all but some of the features that two others beat.
+
+    Two features have both numbers >= t. They beat each feature of which both are below t.
+    """
+    xp, D = array_module(a), a.shape[1]
+    t = xp.partition(xp.minimum(a, b), max(D - 2, 0), axis=1)[:, max(D - 2, 0), None]
+    larger = xp.maximum(a, b)
+    R = int((larger >= t).sum(axis=1).max()) if len(a) else D
+    return xp.argpartition(-larger, R - 1, axis=1)[:, :R]
 
 
 def running_max(v):
