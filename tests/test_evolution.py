@@ -1,4 +1,4 @@
-"""Differential evolution: known minima, SciPy beside it, each equation of a generation, the draws."""
+"""Differential evolution: known minima, SciPy beside it, each equation, the draws."""
 
 import itertools
 

@@ -270,7 +270,7 @@ class TestQueryGradient:
         np.testing.assert_allclose(pull(2 * g), 2 * expected_pull(g), atol=1e-6)
 
     def test_answers_are_not_rounded_on_the_way_to_a_difference(self):
-        """Answers that are exact in float32, weighted by numbers whose products with them are not."""
+        """Logits that are exact in float32, times weights whose products with them are not."""
         x, g = np.float32([[0.25, 0.75]]), np.float32([[0.1, 0.7]])
         _, pull = vjp(QueryGradient(lambda x: raw(x) + np.float32(1024), h=2**-6), x)
         np.testing.assert_allclose(pull(g), g, rtol=1e-6)

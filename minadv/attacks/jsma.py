@@ -98,8 +98,5 @@ def jsma(
 
 
 def share(gamma: float, features: int) -> int:
-    """``gamma`` of ``features``, rounded down, as computed by hand: 0.29 of 100 is 29.
-
-    (In floating point 0.29 * 100 is 28.999999999999996.)
-    """
+    """``gamma`` of ``features``, rounded down, as by hand: 0.29 of 100 is 29, not 28.99..."""
     return int(Fraction(str(gamma)) * features)

@@ -1,4 +1,7 @@
-"""The attacks on document D's CNN, next to Foolbox, torchattacks, ART and SciPy on the same weights: how well and how fast."""
+"""The attacks on document D's CNN, next to Foolbox, torchattacks, ART and SciPy.
+
+On the same weights: how well and how fast.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def quality(
     size: Callable,
     unit: str,
 ):
-    """One row: the share of images on which an attack succeeded, judged by our model, and the median size where it did."""
+    """One row: the share of successes, judged by our model, and their median size."""
     x_adv = np.asarray(x_adv, np.float32)
     ok = succeeded(evaluation.predict(model, x_adv))
     sizes = size((x_adv.astype(np.float64) - x).reshape(len(x), -1))[ok]
@@ -259,7 +262,7 @@ def with_pgd(model, peer, x, y, twos):
 
 
 def one_pixel_speed(model, peer, twos):
-    """Queries per second of differential evolution, best/1: ours for eight images at once, SciPy's (vectorised) for one."""
+    """Queries per second, best/1: ours for eight images at once, SciPy's (vectorized) for one."""
     from scipy.optimize import differential_evolution
 
     population, generations = 400, 10
