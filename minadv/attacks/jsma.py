@@ -1,7 +1,4 @@
-"""JSMA, the saliency map attack (D5).
-
-Papernot et al. 2016, *The limitations of deep learning in adversarial settings*.
-"""
+"""JSMA (D5): Papernot et al. 2016, *The limitations of deep learning in adversarial settings*."""
 
 from __future__ import annotations
 
