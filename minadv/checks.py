@@ -1,20 +1,55 @@
-"""What an attack is given, checked: an error names the argument, what was expected and what came."""
+"""Checks of arguments: an error names the argument, what was expected and what came.
+
+All have one signature: the argument's name first, then its value, then what is allowed.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 
 
 def largest_size(dtype) -> float:
-    """The largest bound, eps or step: 2^20 times smaller than the largest number, so that no sum or product of a few overflows."""
+    """The largest bound, eps or step: the largest number of ``dtype`` divided by 2^20.
+
+    So no sum or product of a few of them overflows.
+    """
     return float(np.finfo(dtype).max) * 2.0**-20
 
 
-def check_number(name: str, value, *, least: float = -math.inf, most: float = math.inf) -> float:
-    """``value`` as a finite float in [least, most]; else a :class:`ValueError` or :class:`TypeError` that names the argument."""
+def check_number(
+    name: str,
+    value,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Return ``value`` as a finite float within the limits.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called.
+    value : number
+        NumPy's numbers count, bool does not.
+    least, most : float
+        Closed limits: ``least <= value <= most``.
+    above, below : float
+        Open limits: ``above < value < below``.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number.
+    ValueError
+        If it is not finite or lies outside the limits.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -23,14 +58,22 @@ def check_number(name: str, value, *, least: float = -math.inf, most: float = ma
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
-    if not least <= number <= most:
-        limit = f">= {least:g}" if number < least else f"<= {most:g}"
-        raise ValueError(f"{name} must be {limit}, got {value!r}")
+    if number < least:
+        raise ValueError(f"{name} must be >= {least:g}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:g}, got {value!r}")
+    if number <= above:
+        raise ValueError(f"{name} must be > {above:g}, got {value!r}")
+    if number >= below:
+        raise ValueError(f"{name} must be < {below:g}, got {value!r}")
     return number
 
 
 def check_count(name: str, value, *, least: int = 1, most: int | None = None) -> int:
-    """``value`` as an integer in [least, most]; else a :class:`ValueError` or :class:`TypeError` that names the argument."""
+    """Return ``value`` as an integer in [least, most]; NumPy's integers count, bool does not.
+
+    Raises :class:`TypeError` if it is not an integer, :class:`ValueError` outside the limits.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
@@ -40,10 +83,76 @@ def check_count(name: str, value, *, least: int = 1, most: int | None = None) ->
     return int(value)
 
 
-def check_rng(rng) -> np.random.Generator:
-    """``rng``, a Generator or a seed, as a Generator; else a :class:`TypeError`.
+def check_counts(name: str, value, *axes: str, least: int = 1) -> tuple[int, ...]:
+    """Return ``value`` as a tuple of integers >= ``least``, one for each of the named ``axes``."""
+    if not isinstance(value, tuple | list) or len(value) != len(axes):
+        raise ValueError(f"{name} must be ({', '.join(axes)}), got {value!r}")
+    return tuple(check_count(name, n, least=least) for n in value)
 
-    None is refused: what came out could not be had again.
+
+def check_pair(name: str, value, *, least: int = 1) -> tuple[int, int]:
+    """Return ``value``, one integer for both directions or a pair (rows, columns), as a pair."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in pair)
+    if len(pair) != 2 or not whole or min(pair) < least:
+        raise ValueError(f"{name} must be an integer or two, each >= {least}, got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def check_choice(name: str, value, *choices: str) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if not (isinstance(value, str) and value in choices):
+        allowed = " or ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return value
+
+
+def check_function(name: str, value, form: str, *args, **kwargs):
+    """Return ``value`` if it can be called with ``args`` and ``kwargs``, which ``form`` shows.
+
+    Nothing is called. ``args`` and ``kwargs`` may hold None: only their number and names count.
+    Raises :class:`TypeError`.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, called as {form}, got {value!r}")
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # some built-in functions do not tell theirs
+        return value
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name} is called as {form}, but cannot be: {error}") from None
+    return value
+
+
+def check_array(name: str, value) -> Any:
+    """Return ``value`` if it is a NumPy or CuPy array, else raise :class:`TypeError`."""
+    if type(value).__module__.partition(".")[0] == "torch":
+        hint = f"write {name}.detach().cpu().numpy()"
+        raise TypeError(f"{name} must be a NumPy or CuPy array, got a PyTorch tensor: {hint}")
+    if not (hasattr(value, "dtype") and hasattr(value, "shape")):
+        raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(value).__name__}")
+    return value
+
+
+def check_labels(name: str, value, *, count: int, classes: int) -> Any:
+    """Return ``value`` if it is an array of ``count`` integer labels in 0..classes - 1."""
+    check_array(name, value)
+    if value.shape != (count,) or value.dtype.kind not in "iu":
+        hint = f": write {name}.argmax(axis=1)" if value.shape == (count, classes) else ""
+        came = f"{value.dtype} of shape {value.shape}{hint}"
+        raise ValueError(f"{name} must be {count} integer labels, got {came}")
+    if count and not (int(value.min()) >= 0 and int(value.max()) < classes):
+        came = f"{int(value.min())}..{int(value.max())}"
+        raise ValueError(f"{name} must lie in 0..{classes - 1}, got {came}")
+    return value
+
+
+def check_rng(rng) -> np.random.Generator:
+    """Return ``rng``, a Generator or a seed, as a Generator; else raise :class:`TypeError`.
+
+    None is refused, because its results could not be reproduced.
     """
     if isinstance(rng, np.random.Generator):
         return rng
@@ -53,7 +162,10 @@ def check_rng(rng) -> np.random.Generator:
 
 
 def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:
-    """``(low, high)``, low < high, as numbers of ``dtype`` (the images' own: 0.1 means what 0.1 is there)."""
+    """Return ``(low, high)``, low < high, as numbers of ``dtype``, the images' own.
+
+    So 0.1 means what 0.1 is in the images.
+    """
     try:
         low, high = bounds
     except (TypeError, ValueError):
@@ -69,7 +181,10 @@ def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:
 
 
 def check_images(x, bounds) -> tuple[float, float]:
-    """Check that ``x`` is a batch of images, ``(N, H, W, C)`` or ``(N, D)``, float32 or float64, inside ``bounds``; return the bounds."""
+    """Check that ``x`` is a batch of images inside ``bounds``, and return the bounds.
+
+    Images are ``(N, H, W, C)`` or ``(N, D)``, float32 or float64.
+    """
     if not hasattr(x, "dtype") or not hasattr(x, "shape"):
         raise TypeError(f"x must be a NumPy or CuPy array, got {type(x).__name__}")
     if x.dtype not in (np.float32, np.float64):
