@@ -5,7 +5,7 @@ The sign attacks rest on two of them. For logits z and a label y the *log-odds m
 .. math:: m = z_y - \log \sum_{j \ne y} e^{z_j} = \log \frac{p_y}{1 - p_y},
 
 and the cross-entropy is a function of it alone, :math:`CE = -\log p_y = \log(1 + e^{-m})`.
-So :math:`\nabla CE = -\sigma(-m) \nabla m`: the opposite direction, whatever the label.
+So :math:`\nabla CE = -\sigma(-m) \nabla m`, which is parallel to :math:`\nabla m`.
 But σ(−m) underflows where the model is confident, and ∇m never does.
 """
 
