@@ -500,7 +500,7 @@ class Sequential(Composite):
         return x
 
     def activations(self, x) -> list:
-        """What each layer makes of ``x``, first to last: ``activations(x)[i] == model[:i + 1](x)``."""
+        """The value of each layer for ``x``: ``activations(x)[i] == model[:i + 1](x)``."""
         out = []
         for layer in self.layers:
             x = layer(x)

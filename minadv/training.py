@@ -34,7 +34,9 @@ __all__ = ["SGD", "Adam", "History", "fit"]
 
 
 class SGD:
-    r"""Gradient descent with momentum: :math:`v \leftarrow \mu v + g`, :math:`w \leftarrow w - \eta v`.
+    r"""Gradient descent with momentum.
+
+    .. math:: v \leftarrow \mu v + g, \quad w \leftarrow w - \eta v
 
     ``lr``: η > 0. ``momentum``: μ in [0, 1).
     """
@@ -64,7 +66,8 @@ class Adam:
         v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         w \leftarrow w - \alpha \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    ``lr``: α > 0. ``beta1``, ``beta2``: in [0, 1). ``epsilon``: ε > 0. The defaults are the paper's.
+    ``lr``: α > 0. ``beta1``, ``beta2``: in [0, 1). ``epsilon``: ε > 0. The defaults are
+    the paper's.
     """
 
     def __init__(
@@ -95,7 +98,8 @@ class Adam:
         v += work
         # 5, 6 and 7 in the order that the end of the paper's section 2 gives, which divides
         # numbers by the corrections, not vectors:
-        #   alpha_t = alpha sqrt(1 - beta2^t) / (1 - beta1^t),  epsilon_t = epsilon sqrt(1 - beta2^t)
+        #   alpha_t = alpha sqrt(1 - beta2^t) / (1 - beta1^t)
+        #   epsilon_t = epsilon sqrt(1 - beta2^t)
         #   w <- w - alpha_t m / (sqrt(v) + epsilon_t)
         root = (1 - self.beta2**self.t) ** 0.5
         xp.sqrt(v, out=work)

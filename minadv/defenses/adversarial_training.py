@@ -1,4 +1,4 @@
-r"""Adversarial training (A6, B7, D9, E9): attack each batch during training, and train on the result.
+r"""Adversarial training (A6, B7, D9, E9): attack each batch, and train on the result.
 
 Goodfellow, Shlens & Szegedy 2014, *Explaining and harnessing adversarial examples* (the mixed
 loss, with FGSM inside). Madry et al. 2018, *Towards deep learning models resistant to adversarial
@@ -49,7 +49,7 @@ def mixed_loss(model: Model, attack: Attack, *, weight: float = 1.0) -> Objectiv
 def adversarial_training(
     model: Layer, x: Array, y: Array, *, attack: Attack, weight: float = 1.0, **how
 ) -> History:
-    """Train ``model`` on its :func:`mixed_loss`. If it is trained already, this is fine-tuning (E9).
+    """Train ``model`` on its :func:`mixed_loss`. On a trained model this is fine-tuning (E9).
 
     It defends against the attack that was used, and promises nothing about another (B7). PGD must
     go on after its first success, since the strongest image is needed::

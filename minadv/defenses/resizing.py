@@ -45,7 +45,7 @@ def resize(x, size: tuple[int, int], *, method: str = "bilinear"):
 
 
 def _weights(old: int, new: int, method: str) -> np.ndarray:
-    """How much each of ``old`` pixels counts for each of ``new``: (new, old), rows that add up to 1."""
+    """How much each of ``old`` pixels counts for each of ``new``: (new, old). Rows add up to 1."""
     check_choice("method", method, "nearest", "bilinear")
     center = (np.arange(new) + 0.5) * old / new
     if method == "nearest":
@@ -142,7 +142,7 @@ class RandomResizing:
         )  # (D, H, H) and (D, W, W)
 
     def views(self, x):
-        """What the model gets to see of images ``x`` (N, H, W, C), draw by draw: (D, N, H, W, C)."""
+        """What the model sees of images ``x`` (N, H, W, C), draw by draw: (D, N, H, W, C)."""
         if _check_images(x)[1:] != self.shape:
             raise ValueError(
                 f"x must be images (N, {', '.join(map(str, self.shape))}), got shape {raw(x).shape}"
@@ -167,7 +167,7 @@ class RandomResizing:
 
 
 def _framed(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``weights`` (new, old) at a random place in a frame of the old size: (old, old), zeros elsewhere."""
+    """``weights`` (new, old) at a random place in a frame of zeros of the old size: (old, old)."""
     new, old = weights.shape
     frame, corner = np.zeros((old, old)), rng.integers(old - new + 1)
     frame[corner : corner + new] = weights

@@ -1,4 +1,6 @@
-r"""A convolutional variational autoencoder (D10): Kingma & Welling 2014, *Auto-encoding variational Bayes*.
+r"""A convolutional variational autoencoder (D10).
+
+Kingma & Welling 2014, *Auto-encoding variational Bayes*.
 
 An encoder maps an image x to a normal distribution over a few latent numbers z. A decoder maps z
 back to an image. Trained on clean images only, it reconstructs any input as a similar clean image.
@@ -28,7 +30,9 @@ __all__ = ["VAE", "gaussian_kl", "negative_elbo"]
 
 
 class VAE(Composite):
-    r"""Encoder, reparametrization :math:`z = \mu + \sigma \epsilon` with :math:`\epsilon \sim N(0, 1)`, decoder.
+    r"""Encoder, reparametrization and decoder.
+
+    The reparametrization is :math:`z = \mu + \sigma \epsilon` with :math:`\epsilon \sim N(0, 1)`.
 
     ``vae(x)`` and ``vae.apply(parameters, x, rng)`` return ``(logits, mu, log_var)``. ``logits`` of
     the reconstructed pixels have the shape of x. ``mu`` and ``log_var``, the mean and the log
@@ -140,7 +144,7 @@ class VAE(Composite):
 
 
 def gaussian_kl(mu, log_var):
-    r"""KL divergence of :math:`N(\mu, \sigma^2)` from :math:`N(0, 1)`, summed over the latent numbers.
+    r"""KL divergence of :math:`N(\mu, \sigma^2)` from :math:`N(0, 1)`, over all latent numbers.
 
     It is :math:`\tfrac{1}{2} \sum (\mu^2 + \sigma^2 - 1 - \log \sigma^2)`.
     ``mu`` and ``log_var``, :math:`\log \sigma^2`: (N, latent). Returns nats, (N,); differentiable.
