@@ -76,11 +76,12 @@ def check_count(name: str, value, *, least: int = 1, most: int | None = None) ->
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
+    count = int(value)
+    if count < least:
         raise ValueError(f"{name} must be >= {least}, got {value!r}")
-    if most is not None and value > most:
+    if most is not None and count > most:
         raise ValueError(f"{name} must be <= {most}, got {value!r}")
-    return int(value)
+    return count
 
 
 def check_counts(name: str, value, *axes: str, least: int = 1) -> tuple[int, ...]:
@@ -156,7 +157,7 @@ def check_rng(rng) -> np.random.Generator:
     """
     if isinstance(rng, np.random.Generator):
         return rng
-    if isinstance(rng, numbers.Integral) and not isinstance(rng, bool) and rng >= 0:
+    if isinstance(rng, numbers.Integral) and not isinstance(rng, bool) and int(rng) >= 0:
         return np.random.default_rng(int(rng))
     raise TypeError(f"rng must be a numpy.random.Generator or a seed, an integer >= 0, got {rng!r}")
 

@@ -1,6 +1,7 @@
 """The documents' models, and how weights are kept.
 
-Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K); probabilities are their softmax.
+Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K).
+Probabilities are their softmax.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ __all__ = [
 class LogisticRegression(Layer):
     r"""Two classes from one linear function (A7): logits :math:`(0, w \cdot x + b)`.
 
-    So :math:`P(y = 1) = \sigma(w \cdot x + b)`, and the log-odds margin of class 1 is w·x + b itself.
+    So :math:`P(y = 1) = \sigma(w \cdot x + b)`, and the log-odds margin of class 1 is w·x + b.
     ``weight``: (D,). ``bias``: one number. ``x``: (N, D) or anything with D numbers per example.
     """
 
@@ -246,7 +247,7 @@ def load_weights(model: Layer, path) -> Layer:
     """Put the weights in ``path`` (``.npz``, read without pickle) into ``model``, and return it.
 
     Raises :class:`FileNotFoundError`, or :class:`ValueError` naming the file and what is wrong: it
-    is damaged, does not hold weights, or holds arrays that are missing, unknown, or differ in shape.
+    is damaged, does not hold weights, or its arrays are missing, unknown, or of another shape.
     The model then keeps the weights that it had.
     """
     try:

@@ -26,7 +26,8 @@ __all__ = ["RBF", "disagreement", "rbf_network"]
 class RBF(Layer):
     r"""Radial basis functions, (N, D) -> (N, M).
 
-    :math:`\phi_j(x) = e^{-\gamma_j \lVert x - c_j \rVert^2}` is 1 at its center :math:`c_j`. Centers and widths are both trained. The parameter is
+    :math:`\phi_j(x) = e^{-\gamma_j \lVert x - c_j \rVert^2}` is 1 at its
+    center :math:`c_j`. Centers and widths are both trained. The parameter is
     :math:`\log \gamma_j`, so that γ stays positive.
 
     ``center``: floating-point vectors (M, D) to start from. ``gamma``: > 0, one over the square of
@@ -106,7 +107,8 @@ def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequentia
 def disagreement(model: Callable, second: Callable) -> Callable:
     r"""How far the ``second`` opinion q is from the ``model``'s p.
 
-    It is :math:`\sum_k p_k \log (p_k / q_k)`. The result is a differentiable function of images to (N,), a score for
+    It is :math:`\sum_k p_k \log (p_k / q_k)`.
+    The result is a differentiable function of images to (N,), a score for
     :class:`~minadv.defenses.detection.Detector`. It grows with another label, and also with another
     confidence in the same label. It is finite even where both are confident. Both models map images
     to logits (N, K).
