@@ -20,8 +20,8 @@ def write_whole(path, content: bytes) -> Path:
 
     Missing folders are made. The content is written beside the file first, under a name of its own,
     and renamed once it is complete. A file that was there is replaced only then, and its
-    permissions are kept. If ``path`` is a symbolic link, the file that it points to is replaced. What killed
-    runs left beside the file more than a day ago is removed.
+    permissions are kept. If ``path`` is a symbolic link, the file that it points to is replaced.
+    What killed runs left beside the file more than a day ago is removed.
 
     Raises :class:`PermissionError` if the file is there and must not be written, and
     :class:`OSError` as writing does. Nothing is left behind then.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from minadv import losses, models
 from minadv.autograd import grad, gradcheck, jacobian, vjp
 from minadv.backend import to_numpy
-from minadv.layers import Conv2D, Dense, Sequential
+from minadv.layers import Layer, ReLU, Conv2D, Dense, Sequential
 from minadv.models import LogisticRegression, cnn, load_weights, mlp, save_weights
 
 

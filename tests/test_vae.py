@@ -275,7 +275,7 @@ def test_activation_bytes():
         (lambda x: VAE((8, 8, 1), latent=0), ValueError, "latent must be >= 1, got 0"),
         (lambda x: VAE((8, 8, 1), latent=True), TypeError, "latent must be an integer"),
         (lambda x: VAE((8, 8, 1), hidden=-1), ValueError, "hidden must be >= 1, got -1"),
-        (lambda x: VAE((8, 8, 1), filters=(3,)), ValueError, "filters two counts"),
+        (lambda x: VAE((8, 8, 1), filters=(3,)), ValueError, "filters must be .first, second."),
         (lambda x: VAE((8, 8, 1), filters=(3, 0)), ValueError, "filters must be >= 1, got 0"),
         (
             lambda x: small_vae()(x[:, :, :4]),
