@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-Array: TypeAlias = Any  # of NumPy or CuPy
+from minadv.backend import Array as Array
+
 Model: TypeAlias = Callable[[Any], Any]
 Loss: TypeAlias = Callable[[Any, Any], Any]
 Objective: TypeAlias = Callable[[Model, Any, Any], Any]

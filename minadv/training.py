@@ -182,7 +182,7 @@ def fit(
     validation : pair of arrays (x, y), optional
         Judged after each epoch.
     progress : bool
-        Show a bar, if stderr is a terminal.
+        Show a bar on stderr.
     on_interrupt : {"raise", "return"}
         What follows Ctrl-C. The model keeps what was learned, all steps taken so far, either way.
         ``"raise"`` raises :class:`KeyboardInterrupt`. ``"return"`` returns the history with
@@ -234,7 +234,7 @@ def fit(
         unit=" examples",
         unit_scale=True,
         desc="training",
-        disable=None if progress else True,  # None: unless stderr is no terminal
+        disable=not progress,
         leave=False,
     )
     try:
