@@ -483,7 +483,7 @@ class Sequential(Composite):
         self._activation_bytes: dict = {}
 
     @property
-    def thread_safe(self) -> bool:
+    def thread_safe(self) -> bool:  # type: ignore[override]
         """False if a layer says so, one that keeps state between calls."""
         return all(layer.thread_safe for layer in self.layers)
 
