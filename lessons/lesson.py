@@ -40,7 +40,7 @@ class Settings:
 
     data: str = "sample"
     out: Path = HERE / "output"
-    progress: bool = True
+    progress: bool = field(default_factory=sys.stderr.isatty)
     seed: int = 0
     lesson: str = "notebook"  # the lesson that runs; the runner says which
     figures: list[Path] = field(default_factory=list)  # the figures saved so far
@@ -133,9 +133,12 @@ def _settings() -> Settings:
     arguments = parser.parse_args()
     source = script.read_bytes()
     result = Settings(
-        arguments.data, arguments.out, seed=arguments.seed, lesson=script.stem, source=source
+        arguments.data,
+        arguments.out,
+        seed=arguments.seed,
+        lesson=lesson_name(script.resolve()),
+        source=source,
     )
-    result.progress = sys.stderr.isatty()
     start(parser, arguments)
     return result
 
@@ -329,10 +332,17 @@ def _show(figure: Figure, name: str, alt: str, caption: str, frames: dict | None
 
 
 def lesson_number(lesson: str) -> str:
-    """A lesson's number: "2" of "02_fgsm", "F" of the frame, nothing of what has none."""
+    """A lesson's number: "2" of "02_fgsm", "F" of the frame, "S2" of solutions, else nothing."""
+    if lesson.startswith("solutions/"):
+        return "S" + lesson_number(lesson.removeprefix("solutions/"))
     if lesson.startswith("00_the_frame"):
         return "F"
     return str(int(lesson[:2])) if lesson[:2].isdigit() else ""
+
+
+def lesson_name(script: Path) -> str:
+    """What a script is called: "02_fgsm", or "solutions/02_fgsm"."""
+    return f"solutions/{script.stem}" if script.parent.name == "solutions" else script.stem
 
 
 def slider(
