@@ -38,6 +38,7 @@ CONFIG = {
         "myst_nb",
         "sphinx.ext.autodoc",
         "sphinx.ext.napoleon",
+        "furo",
         "pages.site",
     ],
     "html_theme": "furo",
