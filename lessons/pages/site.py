@@ -65,6 +65,8 @@ CONFIG = {
     "suppress_warnings": ["config.cache", "ref.python", "mystnb.lexer"],
 }
 MENDS = {  # boxes that scroll are reached by keyboard, landmarks have names, search has a heading
+    'role="heading"><span class="caption-text"': 'role="heading" aria-level="2">'
+    '<span class="caption-text"',
     "<pre>": '<pre tabindex="0">',
     '<div class="math">': '<div class="math" tabindex="0">',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
@@ -225,9 +227,9 @@ def _public() -> dict[str, str]:
     names: dict[str, str] = {}
     for module in _modules():
         names[module.__name__] = module.__name__
-        for name in getattr(module, "__all__", ()):
+        for name in getattr(module, "__all__", vars(module)):
             value = inspect.getattr_static(module, name, None)
-            if getattr(value, "__module__", None) != module.__name__:
+            if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
                 continue  # shown where it is defined
             full = f"{module.__name__}.{name}"
             parts = full.split(".")
@@ -240,8 +242,7 @@ def _modules() -> list:
     """All public modules of the package."""
     found = pkgutil.walk_packages(minadv.__path__, "minadv.")
     names = ["minadv", *(m.name for m in found if not m.name.rpartition(".")[2].startswith("_"))]
-    modules = [importlib.import_module(name) for name in names]
-    return [module for module in modules if hasattr(module, "__all__")]
+    return [importlib.import_module(name) for name in names]
 
 
 def _uses(cells: list, public: dict[str, str]) -> list[str]:
