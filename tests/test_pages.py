@@ -106,6 +106,6 @@ def test_html_without_its_packages_is_one_line(folder):
 @pytest.mark.parametrize(("frames", "values"), [(1, 1), (3, 2)])
 def test_slider_says_what_does_not_fit(frames, values):
     images = list(np.zeros((frames, 4, 4)))
+    says = ["a"] * values
     with pytest.raises(ValueError, match="one length"):
-        says = ["a"] * values
         lesson.slider("n", images, [0] * values, says, symbol="", label="l", alt="a", caption="c")

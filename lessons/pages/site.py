@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import furo  # noqa: F401  (missing: one line of error)
+import lesson as lesson_module
 import math_core
 import myst_nb  # noqa: F401
 import numpy as np
@@ -26,7 +27,6 @@ from sphinx.application import Sphinx
 from sphinx.util import logging as sphinx_logging
 from sphinx.util.console import nocolor
 
-import lesson as lesson_module
 import minadv
 from minadv import plotting
 from minadv.inference import probabilities
@@ -166,7 +166,9 @@ def _figure(figure, name: str, named: bool) -> str:
     """A figure in MyST: number, caption, alternative text, and its slider below."""
     label = f":name: figure-{figure.number.replace('.', '-').lower()}\n" if named else ""
     alt = figure.alt.replace("\\", "\\\\")
-    text = f"```{{figure}} /figures/{name}/{figure.path.name}\n:alt: {alt}\n{label}\n**Figure {figure.number}.** {figure.caption}\n```"
+    caption = f"**Figure {figure.number}.** {figure.caption}"
+    head = f"```{{figure}} /figures/{name}/{figure.path.name}"
+    text = f"{head}\n:alt: {alt}\n{label}\n{caption}\n```"
     if not (named and figure.frames):
         return text
     f = figure.frames
@@ -223,7 +225,7 @@ def _linked(text: str, names: list[str], figures: set[str], public: dict[str, st
 
 
 def _public() -> dict[str, str]:
-    """Public names -> where they are defined; `pgd`, `attacks.pgd.pgd` and the full name all count."""
+    """Public names, short, half or in full, such as `pgd`, and where they are defined."""
     names: dict[str, str] = {}
     for module in _modules():
         names[module.__name__] = module.__name__
