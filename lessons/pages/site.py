@@ -413,7 +413,9 @@ def _mend(made: Path) -> None:
         Path(ziamath.__file__).parent / "fonts/STIXTwoMath-Regular.ttf", options
     )
     cutter = subset.Subsetter(options)
-    cutter.populate(text="".join(used) + html.unescape("&ApplyFunction;"))
+    # a browser draws the letter of <mi>x</mi> from the mathematical italics
+    italics = [0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)]
+    cutter.populate(text="".join(used), unicodes=[*italics, 0x2061])
     cutter.subset(font)
     subset.save_font(font, made / "_static" / "math.woff", options)
 
