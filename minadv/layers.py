@@ -411,7 +411,7 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """(N, ...) -> (N, *shape)."""
+    """``(N, ...)`` -> ``(N, *shape)``."""
 
     def __init__(self, *shape: int):
         self.shape = tuple(check_count("shape", n) for n in shape)
