@@ -108,8 +108,8 @@ def gradients(output):
 
 # %% [markdown]
 # (Not counting blank lines and docstrings, these are fewer than forty lines.) Try it on
-# numbers: $f = (a + b) \, b$ at $a = 2$, $b = 3$. By hand $\partial f / \partial a =
-# b = 3$. And $b$ reaches $f$ along two paths, so $\partial f / \partial b = b + (a + b) =
+# numbers: $f = (a + b) \, b$ at $a = 2$, $b = 3$. By hand $\partial f / \partial a = b
+# = 3$. And $b$ reaches $f$ along two paths, so $\partial f / \partial b = b + (a + b) =
 # 8$.
 
 # %%
@@ -217,8 +217,8 @@ save(
     alt="Three panels: a handwritten digit, a cloud of positive and negative values "
     "around it, and the digit's own shape again in one color",
     caption="One backward pass, two gradients. The weights' gradient (right) is the "
-    "image times one number. The image's gradient (middle) is spread over pixels that are "
-    "black in the image as well. The color bars give the scales.",
+    "image times one number. The image's gradient (middle) is spread over pixels that "
+    "are black in the image as well. The color bars give the scales.",
 )
 
 # %% [markdown]
@@ -331,11 +331,12 @@ save(
     figure,
     "finite_differences",
     alt="Errors against h, both axes logarithmic: one curve falls in a straight line "
-    "to the left and rises again; the other stays near one half, then drops at the kink",
+    "to the left and rises again; the other stays near one half, then drops at the "
+    "kink",
     caption="Read from right to left, h shrinks. The smooth function's error falls "
-    "like $h^2$ until rounding lifts it again. Beside a kink the error stays near one half "
-    "as long as h reaches over the kink, whatever the order of the method. (Errors of "
-    "exactly 0 are drawn at 1e-17.)",
+    "like $h^2$ until rounding lifts it again. Beside a kink the error stays near one "
+    "half as long as h reaches over the kink, whatever the order of the method. "
+    "(Errors of exactly 0 are drawn at 1e-17.)",
 )
 
 # %% [markdown]
