@@ -267,8 +267,8 @@ assert after > before - 0.1
 assert after > network + 0.5
 
 # %% [markdown]
-# To the pixels nearly nothing has happened: their nearest neighbor is still the right
-# digit. It is the network that sees another one.
+# Judged by their pixels, nearly all images are still what they were. It is the network
+# that sees something else.
 #
 # *Targeted.* The target is the next digit, $t = y + 1$, and 0 after 9. *Transferable.*
 # The images were made with one network, of one hidden layer. A convolutional network

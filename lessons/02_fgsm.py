@@ -466,8 +466,8 @@ assert float(attacked.linf.max()) <= strong
 #
 # FGSM linearizes the loss at the image and takes the best step within the L∞ ball:
 # every pixel moves by $\varepsilon$ along the sign of the gradient. One gradient
-# suffices to make a network misread most digits, surely, while their pixels still tell
-# the right digit. With a minus sign it aims at a target, and with the network's own
+# suffices to make a network misread most digits, while the pixels of most of them still
+# tell the right one. With a minus sign it aims at a target, and with the network's own
 # prediction it needs no label. Take the gradient from the margin and keep the result an
 # image, or the numbers mean nothing.
 #
