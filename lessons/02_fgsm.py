@@ -233,7 +233,7 @@ save(
     plotting.attack_figure(one, model),
     "attack",
     alt="Three panels: a seven; a pattern of plus and minus epsilon and zero; their "
-    "sum, still a seven to the eye",
+    "sum",
     caption=f"Original, perturbation and sum at ε = {strong}. A pixel of the "
     f"perturbation is 0 where the image would have left the range from 0 to 1.",
 )

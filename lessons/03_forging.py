@@ -379,8 +379,8 @@ for ax, name in zip(figure.axes, names, strict=False):
 save(
     figure,
     "reference",
-    alt="Eight images in a row: noise, six images that all show the digit of the last "
-    "one, and the reference",
+    alt="Eight images in a row: noise, six images ever more like the last one, and "
+    "the reference",
     caption=f"From noise, at finished descents: a {int(label[0])} that is to be read "
     f"as a {int(order[0])}. Above each image stands what the network reads.",
 )
