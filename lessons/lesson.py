@@ -209,7 +209,7 @@ def measured(item: str, what: str, value: float, *, stated: str = "", form: str 
     print(f"[{item}] {what}: {said}{value:{form}}")
 
 
-def save(figure, name: str, *, alt: str, caption: str) -> None:
+def save(figure, name: str, alt: str, caption: str = "") -> None:
     """Save ``figure`` as ``<out>/<lesson>/<name>.png`` and show it, numbered, where it stands in the lesson.
 
     ``alt`` says what is seen, for those who cannot see it; ``caption`` says what to see in it. Markdown and ``$math$``
@@ -218,4 +218,14 @@ def save(figure, name: str, *, alt: str, caption: str) -> None:
     path = settings.out / settings.lesson / f"{name}.png"
     plotting.save(figure, path, alt=alt)
     settings.figures.append(path)
-    print(f"[figure {path.name}: {caption}]")
+    print(f"[figure {path.name}: {caption or alt}]")
+
+
+def on_mnist() -> bool:
+    """Whether the lesson runs at the documents' own sizes."""
+    return settings.data == "mnist"
+
+
+def compare(item: str, what: str, stated: str, measured: str):
+    """Print a number that a document states next to the one measured here; :func:`measured` takes its place."""
+    print(f"[{item}] {what}: the document says {stated}, here {measured}")
