@@ -37,6 +37,8 @@ ROWS = "as it is", "random", "attacked"
 coin = rng().choice([-1.0, 1.0], size=x.shape)
 random_signs = np.clip(x + eps * coin, 0, 1).astype(x.dtype)
 attacked = pgd(model, x, y=y, eps=eps, rng=seed())
+changes = [float(np.abs(z - x).max()) for z in (random_signs, attacked.x_adv)]
+np.testing.assert_allclose(changes, eps, rtol=1e-4)
 
 fooled = (
     (predict(model, x) == y) & attacked.success & (predict(model, random_signs) == y)

@@ -210,6 +210,7 @@ for n in sizes:
     noise.append(
         np.sqrt((((0.01 * gen.choice([-1, 1], size=(400, n))) @ w) ** 2).mean())
     )
+np.testing.assert_allclose(noise[-1], 0.01 * np.linalg.norm(w), rtol=0.2)  # (1.8)
 powers = [np.polyfit(np.log(sizes), np.log(v), 1)[0] for v in (attack, noise)]
 measured("A9", "the attack's move grows like n to the power", powers[0], form=".2f")
 measured("A9", "the noise's move grows like n to the power", powers[1], form=".2f")

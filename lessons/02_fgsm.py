@@ -257,12 +257,21 @@ def nearest_label(x):
 
 epsilons = np.linspace(0, 0.3, 7)
 coins = asarray(rng(1).choice(np.float32([-1, 1]), size=x.shape))
+
+
+def noisy(eps):
+    return np.clip(x + np.float32(eps) * coins, 0, 1)
+
+
 curves = {
     "FGSM": accuracy_curve(model, lambda e: fgsm(model, x, y=y, eps=e), y, epsilons),
-    "random signs": accuracy_curve(
-        model, lambda e: np.clip(x + np.float32(e) * coins, 0, 1), y, epsilons
-    ),
+    "random signs": accuracy_curve(model, noisy, y, epsilons),
 }
+moved = [
+    float(np.abs(z - x).mean())
+    for z in (noisy(0.2), fgsm(model, x, y=y, eps=0.2).x_adv)
+]
+np.testing.assert_allclose(*moved, rtol=0.3)  # the yardstick is of the same size
 eye = []
 for e in epsilons:
     pixels = fgsm(model, x[:500], y=y[:500], eps=e).x_adv
