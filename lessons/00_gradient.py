@@ -189,7 +189,8 @@ print(f"one pass: {by[x].size} numbers for the image, {by[W1].size:,} for W1")
 # Equation (0.7) says more. Row $k$ of $\partial L / \partial W_1$ is the image $x$
 # itself, times one number. So to the weights of a hidden unit, training adds or
 # subtracts the images that it sees. The gradient for the image is something else: a
-# mixture of the rows of $W_1$, the patterns that the hidden units look for.
+# mixture of the rows of $W_1$, the patterns that the hidden units look for. Figure 0.1
+# shows both.
 
 # %%
 unit = int(np.abs(delta_a).argmax())  # the hidden unit with the largest derivative
@@ -286,7 +287,8 @@ measured("0", "largest difference, forty lines and minadv, relative", apart, for
 # $$D_h = \frac{(t + h) - 0}{2h}, \qquad f'(t) - D_h = 1 - \frac{t + h}{2h} =
 # \frac{h - t}{2h}. \tag{0.10}$$
 #
-# This error does not fall like $h^2$. It stays near one half, and then it is gone.
+# This error does not fall like $h^2$. It stays near one half, and then it is gone, as
+# Figure 0.2 shows.
 
 # %%
 steps = np.logspace(-1, -11, 41)

@@ -28,15 +28,17 @@ ROWS = "as it is", "random", "attacked"
 # %% [markdown]
 # ## The phenomenon
 #
-# Below are some images of handwritten digits. A small number is added to each pixel or
-# subtracted from it. In the second row a coin decides which. In the third row an
-# attacker who knows the network decides. No pixel changes by more than the same number
-# in either row.
+# Figure F.1 shows some images of handwritten digits. A small number is added to each
+# pixel or subtracted from it. In the second row a coin decides which. In the third row
+# an attacker who knows the network decides. No pixel changes by more than the same
+# number in either row.
 
 # %%
 coin = rng().choice([-1.0, 1.0], size=x.shape)
 random_signs = np.clip(x + eps * coin, 0, 1).astype(x.dtype)
 attacked = pgd(model, x, y=y, eps=eps, rng=seed())
+changes = [float(np.abs(z - x).max()) for z in (random_signs, attacked.x_adv)]
+np.testing.assert_allclose(changes, eps, rtol=1e-4)
 
 fooled = (
     (predict(model, x) == y) & attacked.success & (predict(model, random_signs) == y)
@@ -232,8 +234,8 @@ save(
 )
 
 # %% [markdown]
-# In the gray area nobody knows. Networks that are trained for it can be proven safe for
-# larger $\varepsilon$; see *Read on*.
+# In the gray area of Figure F.2 nobody knows. Networks that are trained for it can be
+# proven safe for larger $\varepsilon$; see *Read on*.
 #
 # ## Four properties (D1)
 #
@@ -267,13 +269,15 @@ assert after > before - 0.1
 assert after > network + 0.5
 
 # %% [markdown]
-# To the pixels nearly nothing has happened: their nearest neighbor is still the right
-# digit. It is the network that sees another one.
+# Judged by their pixels, nearly all images are still what they were. It is the network
+# that sees something else.
 #
 # *Targeted.* The target is the next digit, $t = y + 1$, and 0 after 9. *Transferable.*
 # The images were made with one network, of one hidden layer. A convolutional network
 # (document D's, lesson 4) reads them. A single step is used, which lesson 9 finds
-# transfers better than many. The yardstick is a coin for each pixel, of the same size.
+# transfers better than many. Document D adds that different networks often agree on the
+# wrong label, so that is counted too. The yardstick is a coin for each pixel, of the
+# same size.
 
 # %%
 cnn = trained_cnn()
@@ -315,7 +319,7 @@ assert agree > 2 / 9  # twice as often as by chance among nine wrong labels
 # | $m$ | the log-odds margin, $\log \frac{p_y}{1 - p_y}$: above 0 if $p_y$ is above ½ |
 # | $\nabla_x L$ | the gradient of $L$ with respect to the image |
 # | $r$, $x_{adv}$ | the perturbation; the adversarial example $x + r$ |
-# | $\varepsilon$, $\Delta$ | the largest change of a pixel; the set of allowed changes |
+# | $\varepsilon$, $\Delta$ | largest change of a pixel; set of allowed changes |
 # | $T$, $\alpha$ | the number of steps; the size of one (document C: $\eta$) |
 # | $\lambda$ | the price of something in a loss |
 # | sign, $\odot$ | −1, 0 or 1 for each component; the product by components |

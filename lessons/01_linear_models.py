@@ -139,7 +139,7 @@ assert result.success[0]
 # within $\varepsilon$. Both are true here: the logit moves by $\varepsilon \lVert W
 # \rVert_1 = 4.8$ for the sign and by $\varepsilon \lVert W \rVert_2^2 = 11.2$ for
 # $\varepsilon W$, whose largest component is 1.2. Two fair comparisons scale $W$ to the
-# same largest component, and to the same length.
+# same largest component, and to the same length. Figure 1.1 shows all three.
 
 # %%
 directions = {"sign(W)": np.sign(W), "W": W}
@@ -195,7 +195,8 @@ assert eps * tenth @ np.sign(tenth) > eps * tenth @ tenth
 # W_i^2} = \varepsilon \, s \sqrt n. \tag{1.8}$$
 #
 # So an attack is stronger than noise of the same size by a factor that grows like
-# $\sqrt n$. No component moved by more than $\varepsilon$ in either case.
+# $\sqrt n$. No component moved by more than $\varepsilon$ in either case. Figure 1.2
+# measures both powers.
 
 # %%
 sizes = np.array([10, 30, 100, 300, 1000, 3000, 10000])
@@ -209,6 +210,7 @@ for n in sizes:
     noise.append(
         np.sqrt((((0.01 * gen.choice([-1, 1], size=(400, n))) @ w) ** 2).mean())
     )
+np.testing.assert_allclose(noise[-1], 0.01 * np.linalg.norm(w), rtol=0.2)  # (1.8)
 powers = [np.polyfit(np.log(sizes), np.log(v), 1)[0] for v in (attack, noise)]
 measured("A9", "the attack's move grows like n to the power", powers[0], form=".2f")
 measured("A9", "the noise's move grows like n to the power", powers[1], form=".2f")
@@ -270,7 +272,8 @@ save(
 # which is 1 for all $\varepsilon$ if $m$ is linear. Three networks take the test.
 # Document B's ReLU network, trained. The same before training. And one that is *not*
 # built from linear parts: its hidden units are $e^{-\gamma \lVert x - c \rVert^2}$,
-# which answer only near a center $c$ (radial basis functions, lesson 16).
+# which answer only near a center $c$ (radial basis functions, lesson 16). Figure 1.3 is
+# the result.
 
 # %%
 d = dataset()

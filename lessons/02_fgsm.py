@@ -18,7 +18,16 @@
 
 # %%
 import numpy as np
-from lesson import by_data, dataset, measured, rng, save, seed, settings, trained_mlp
+from lesson import (
+    by_data,
+    dataset,
+    measured,
+    rng,
+    save,
+    seed,
+    settings,
+    trained_mlp,
+)
 
 from minadv import (
     asarray,
@@ -42,7 +51,7 @@ strong = by_data(sample=0.1, digits=0.2)  # an ε at which the attack mostly suc
 # ## The data and the network (B3, B4)
 #
 # The images show handwritten digits, one gray value from 0 (black) to 1 (white) per
-# pixel. Here are the first hundred training images.
+# pixel. Figure 2.1 shows the first hundred training images.
 
 # %%
 save(
@@ -57,8 +66,8 @@ save(
 # The network is the one of lesson 0: the image as a vector, 128 ReLU units, 10 logits,
 # a softmax. It is trained as in document B: cross-entropy, the optimizer Adam with step
 # size 0.001, 10 *epochs* (passes through the data), batches of 8 (of 16 on the 12,000
-# images that come with minadv). The next figure shows such a training on the smallest
-# data, where it takes a second.
+# images that come with minadv). Figure 2.2 shows such a training on the smallest data,
+# where it takes a second.
 
 # %%
 small = digits()
@@ -168,7 +177,7 @@ np.testing.assert_allclose(to_numpy(aimed.x_adv), to_numpy(by_hand[1]), atol=1e-
 # %% [markdown]
 # Document B attacks the first test image, a seven. At $\varepsilon = 0.05$ its network
 # reads a 2 with 85 % confidence, and at 0.1 a 2 with 100 %. Another network has other
-# neighbors, so the wrong label may be another one.
+# neighbors, so the wrong label may be another one. Figure 2.3 shows ours.
 
 # %%
 epsilons = (0.0, 0.05, 0.1, 0.2)
@@ -198,7 +207,25 @@ save(
 )
 
 # %% [markdown]
-# And this is what is added.
+# Figure 2.4 follows the same seven in smaller steps.
+
+# %%
+sizes = np.linspace(0, 0.3, 7)
+frames = np.concatenate([fgsm(model, seven, y=7, eps=e).x_adv for e in sizes])
+read, sure = predict(model, frames), confidence(model, frames)
+figure = plotting.images(frames, labels=read, confidences=sure, columns=len(sizes))
+for ax, e in zip(figure.axes, sizes, strict=False):
+    ax.set_xlabel(f"ε = {e:.2g}")
+save(
+    figure,
+    "steps",
+    alt="The same seven seven times, with a pattern around it that grows from nothing "
+    "to a gray cloud",
+    caption="The first seven under FGSM, from ε = 0 to ε = 0.3.",
+)
+
+# %% [markdown]
+# Figure 2.5 shows what is added.
 
 # %%
 one = fgsm(model, seven, y=7, eps=strong)
@@ -206,7 +233,7 @@ save(
     plotting.attack_figure(one, model),
     "attack",
     alt="Three panels: a seven; a pattern of plus and minus epsilon and zero; their "
-    "sum, still a seven to the eye",
+    "sum",
     caption=f"Original, perturbation and sum at ε = {strong}. A pixel of the "
     f"perturbation is 0 where the image would have left the range from 0 to 1.",
 )
@@ -216,7 +243,8 @@ save(
 #
 # Three questions for each $\varepsilon$. What does the network read? What does it read
 # if coins choose the signs? And would the eye still agree with the true label? The
-# stand-in for the eye is the nearest training image in pixels, as in the frame.
+# stand-in for the eye is the nearest training image in pixels, as in the frame. Figure
+# 2.6 answers all three.
 
 
 # %%
@@ -229,12 +257,21 @@ def nearest_label(x):
 
 epsilons = np.linspace(0, 0.3, 7)
 coins = asarray(rng(1).choice(np.float32([-1, 1]), size=x.shape))
+
+
+def noisy(eps):
+    return np.clip(x + np.float32(eps) * coins, 0, 1)
+
+
 curves = {
     "FGSM": accuracy_curve(model, lambda e: fgsm(model, x, y=y, eps=e), y, epsilons),
-    "random signs": accuracy_curve(
-        model, lambda e: np.clip(x + np.float32(e) * coins, 0, 1), y, epsilons
-    ),
+    "random signs": accuracy_curve(model, noisy, y, epsilons),
 }
+moved = [
+    float(np.abs(z - x).mean())
+    for z in (noisy(0.2), fgsm(model, x, y=y, eps=0.2).x_adv)
+]
+np.testing.assert_allclose(*moved, rtol=0.3)  # the yardstick is of the same size
 eye = []
 for e in epsilons:
     pixels = fgsm(model, x[:500], y=y[:500], eps=e).x_adv
@@ -438,8 +475,8 @@ assert float(attacked.linf.max()) <= strong
 #
 # FGSM linearizes the loss at the image and takes the best step within the L∞ ball:
 # every pixel moves by $\varepsilon$ along the sign of the gradient. One gradient
-# suffices to make a network misread most digits, surely, while their pixels still tell
-# the right digit. With a minus sign it aims at a target, and with the network's own
+# suffices to make a network misread most digits, while the pixels of most of them still
+# tell the right one. With a minus sign it aims at a target, and with the network's own
 # prediction it needs no label. Take the gradient from the margin and keep the result an
 # image, or the numbers mean nothing.
 #
@@ -462,7 +499,7 @@ assert float(attacked.linf.max()) <= strong
 # Which half of the attack does more?
 #
 # **2.6** (open) The nearest training image is a poor eye. Propose a better stand-in,
-# and say what it would call adversarial in the figure of this lesson.
+# and say what it would call adversarial in Figure 2.6.
 #
 # ## Read on
 #

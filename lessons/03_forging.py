@@ -111,9 +111,9 @@ for name, r in squared.items():
 #
 # $$L \approx \tfrac12 (1 + S). \tag{3.4}$$
 #
-# If two wrong classes compete, descent makes them *equal* ($S = ½$, $L = ¾$) and then
-# hardly moves, without the target having come into sight. With three, $S = ⅓$, and so
-# on.
+# If two wrong classes compete, descent makes them *equal* ($S = \tfrac12$, $L =
+# \tfrac34$) and then hardly moves, without the target having come into sight. With
+# three, $S = \tfrac13$, and so on.
 #
 # Here is one such case in numbers: sure of class 0, class 1 is the runner-up, and the
 # target 2 is behind both.
@@ -134,7 +134,7 @@ assert -entropy[2] > 0.99
 
 # %% [markdown]
 # Is that why descents fail? By (3.4), for every failure, whatever it looks like, $p_t$
-# should be near 0 and $L$ near $½ (1 + S)$.
+# should be near 0 and $L$ near $\tfrac12 (1 + S)$.
 
 # %%
 failed, near_zero, off = 0, [], []
@@ -162,7 +162,8 @@ assert np.median(off) < 0.01
 # Every failure is of this kind. The plains are not quite flat, and more steps free some
 # of these images: exercise 3.4. The cure is another loss. The document offers the
 # squared error as an example. The cross-entropy $-\log p_t$ has the slope $p_j - [j =
-# t]$ by (0.5), which is almost $-1$ at the target as long as it is unlikely.
+# t]$ by (0.5), which is almost $-1$ at the target as long as it is unlikely. Figure 3.1
+# compares the two.
 
 # %%
 entropy = {
@@ -196,7 +197,7 @@ save(
 # \tag{3.5}$$
 #
 # The document has 255 for 256, and about $10^{7400}$ as the result. The images that
-# look like something are a vanishing part of them.
+# look like something are a vanishing part of them. Figure 3.2 shows ten that do not.
 
 # %%
 exponent = 3072 * math.log10(256)
@@ -316,7 +317,8 @@ assert unfinished > 1.3
 # With the cross-entropy in the place of the squared error the two starts agree. And
 # with the document's squared error? There the start matters, since descents get stuck
 # on the plains of (3.3), from $x_{ref}$ most of all. So we go on with the
-# cross-entropy.
+# cross-entropy. Figure 3.3 shows what $\lambda$ trades, and Figure 3.4 shows one image
+# for each $\lambda$.
 
 # %%
 stuck = {
@@ -377,8 +379,8 @@ for ax, name in zip(figure.axes, names, strict=False):
 save(
     figure,
     "reference",
-    alt="Eight images in a row: noise, six images that all show the digit of the last "
-    "one, and the reference",
+    alt="Eight images in a row: noise, six images ever more like the last one, and "
+    "the reference",
     caption=f"From noise, at finished descents: a {int(label[0])} that is to be read "
     f"as a {int(order[0])}. Above each image stands what the network reads.",
 )
@@ -397,7 +399,8 @@ assert gap < 0.5  # much nearer to x_ref than the noise was
 # \le T c. \tag{3.9}$$
 #
 # This is a guarantee, whatever the network does. It is the ball of the frame with
-# $\varepsilon = T c$.
+# $\varepsilon = T c$. Figure 3.5 shows what a limit costs, and Figure 3.6 one image
+# with it and without.
 
 # %%
 T = 40

@@ -57,7 +57,8 @@ assert left["gradient"] < left["sign"]
 # ## Exercise 2.3
 #
 # For two classes and $y = 1$ the sum in (1.9) has one term, so $m = z_1 - \log e^{z_0}
-# = z_1 - z_0$. And $\sigma(-m) < ½$ if and only if $m > 0$, which says $z_1 > z_0$.
+# = z_1 - z_0$. And $\sigma(-m) < \tfrac12$ if and only if $m > 0$, which says $z_1 >
+# z_0$.
 
 # %%
 z = np.random.default_rng(0).normal(size=(100, 2))
