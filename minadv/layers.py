@@ -280,7 +280,7 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """(N, ...) -> (N, *shape)."""
+    """``(N, ...)`` -> ``(N, *shape)``."""
 
     def __init__(self, *shape: int):
         if not all(isinstance(n, int) and n > 0 for n in shape):

@@ -214,7 +214,7 @@ def leaky_relu(x, slope: float = 0.01):
 
 
 def abs(x):
-    """|x|; the derivative at 0 is 0."""
+    """``|x|``; the derivative at 0 is 0."""
     u = raw(x)
     xp = array_module(u)
     return record(xp.abs(u), (x, lambda g: g * xp.sign(u)))
