@@ -26,6 +26,7 @@ from lesson import (
     save,
     seed,
     settings,
+    slider,
     trained_mlp,
 )
 
@@ -207,19 +208,23 @@ save(
 )
 
 # %% [markdown]
-# Figure 2.4 follows the same seven in smaller steps.
+# On the page, Figure 2.4 has a slider. Move $\varepsilon$ and watch the answer.
 
 # %%
-sizes = np.linspace(0, 0.3, 7)
+sizes = np.linspace(0, 0.3, 31)
 frames = np.concatenate([fgsm(model, seven, y=7, eps=e).x_adv for e in sizes])
-read, sure = predict(model, frames), confidence(model, frames)
-figure = plotting.images(frames, labels=read, confidences=sure, columns=len(sizes))
-for ax, e in zip(figure.axes, sizes, strict=False):
-    ax.set_xlabel(f"ε = {e:.2g}")
-save(
-    figure,
-    "steps",
-    alt="The same seven seven times, with a pattern around it that grows from nothing "
+says = [
+    f"Read as {int(label)}, with probability {float(p):.0%}."
+    for label, p in zip(predict(model, frames), confidence(model, frames), strict=True)
+]
+slider(
+    "slider",
+    to_numpy(frames),
+    sizes,
+    says,
+    symbol="ε",
+    label="size ε of the change",
+    alt="The same seven five times, with a pattern around it that grows from nothing "
     "to a gray cloud",
     caption="The first seven under FGSM, from ε = 0 to ε = 0.3.",
 )
