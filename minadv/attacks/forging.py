@@ -14,7 +14,7 @@ import numpy as np
 from minadv import losses, ops
 from minadv.attacks.balls import Ball
 from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
-from minadv.attacks.result import AttackResult, Loss
+from minadv.attacks.result import AttackResult
 from minadv.autograd import raw, vjp
 from minadv.backend import Array, array_module
 from minadv.checks import (
@@ -28,6 +28,7 @@ from minadv.checks import (
 from minadv.inference import check_logits
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
+from minadv.protocols import Loss
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
