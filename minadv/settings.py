@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -29,6 +30,9 @@ def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
 def number(text: str) -> float:
     """A number such as 0.1 or 8/255, from its text; :class:`ValueError` where it is none."""
     try:
-        return float(Fraction(text))
-    except (ZeroDivisionError, OverflowError):
+        value = float(Fraction(text)) if "/" in text else float(text)  # Fraction("1e999999999")
+    except (ZeroDivisionError, OverflowError):  # would take for ever
         raise ValueError(text) from None
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from minadv import attacks, inference, losses
 from minadv.attacks.goal import Goal
 from minadv.attacks.result import AttackResult
 from minadv.backend import asarray, to_numpy
+from minadv.checks import check_images
 from minadv.parallel import is_thread_safe
 from minadv.settings import settings_of
 
@@ -145,7 +145,9 @@ def image_of(values):
         raise ValueError(f"image must be a list of {SIDE * SIDE} numbers, got {came}")
     if not all(isinstance(value, int | float) for value in values):
         raise ValueError("image must hold numbers only")
-    return asarray(np.asarray(values, np.float32).reshape(1, SIDE, SIDE, 1))
+    x = np.asarray(values, np.float64).reshape(1, SIDE, SIDE, 1)
+    check_images(x, (0.0, 1.0))
+    return asarray(x.astype(np.float32))
 
 
 def goal_of(attack: Callable, target, label: int) -> dict[str, int]:
@@ -186,10 +188,7 @@ def value_of(name: str, kind: Callable, text):
     if isinstance(text, bool) or not isinstance(text, str | int | float) or len(str(text)) > 40:
         raise ValueError(f"{name} must be a number or a word, got {text!r}"[:200])
     try:
-        value = kind(str(text).strip())
+        return kind(str(text).strip())
     except ValueError:
         what = "a whole number" if kind is int else "a number such as 0.1 or 8/255"
         raise ValueError(f"{name} must be {what}, got {text!r}") from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {text!r}")
-    return value

@@ -138,8 +138,14 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             self.close_connection = True  # a body may be left unread
             self.send(refused.status, "application/json", in_json({"error": str(refused)}))
-        except Gone:
+        except (Gone, OSError):
             self.close_connection = True
+        except Exception as error:  # a fault of this program's: told there and printed here
+            self.close_connection = True
+            self.send(
+                500, "application/json", in_json({"error": f"{type(error).__name__}: {error}"})
+            )
+            raise
 
     def check_sender(self) -> None:
         """Only this page, and programs that name no page, are answered."""
