@@ -246,7 +246,7 @@ def test_a_change_ends_the_attack_before_it(server, page):
     with page.expect_event("requestfailed") as ended:
         page.fill("#setting-steps", "1")
     assert ended.value.post_data_json["settings"]["steps"] == "10000"
-    page.wait_for_function("document.getElementById('numbers').textContent.includes('1 steps')")
+    page.wait_for_function("document.getElementById('numbers').textContent.includes(' 1 step,')")
     assert "The model still sees" in says(page)
 
 

@@ -244,7 +244,7 @@ function show(answer, asked) {
   }));
   const queries = answer.queries === null ? "" : `, ${answer.queries} queries`;
   find("numbers").textContent = `Changed pixels: ${answer.l0} of 784; largest change ${short(answer.linf)}, `
-    + `Euclidean ${short(answer.l2)}. ${answer.steps} steps${queries}, ${Math.round(1000 * answer.seconds)} ms.`;
+    + `Euclidean ${short(answer.l2)}. ${answer.steps} step${answer.steps === 1 ? "" : "s"}${queries}, ${Math.round(1000 * answer.seconds)} ms.`;
 }
 
 async function start() {
