@@ -61,7 +61,7 @@ def network(pixels, *, classes=4, rng=0):
     return Sequential(Flatten(), *layers)
 
 
-# --------------------------------------------------------------------------------- the saliency map
+# --- the saliency map
 
 
 @given(derivatives(), thetas)
@@ -160,7 +160,7 @@ def test_best_pair_of_a_large_color_image():
     assert all((np.delete(S_p, p) <= S[0]).all() for S_p, p in zip(with_each, pq[0], strict=True))
 
 
-# --------------------------------------------------------------------------- the forward derivative
+# --- the forward derivative
 
 
 def test_forward_derivative_of_logits_is_two_sums_of_the_jacobian(xp):
@@ -193,7 +193,7 @@ def test_a_function_added_to_all_logits_changes_nothing():
     assert not np.array_equal(a, x)
 
 
-# --------------------------------------------------------------------------------------- the attack
+# --- the attack
 
 
 def slow_jsma(model, x, t, theta, gamma, pairs, outputs, bounds):
