@@ -27,15 +27,15 @@ ATTACKS = {
     attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)
 }
 MODELS = {
-    "cnn": (models.cnn, {"batch_size": 32, "epochs": 20}),
-    "mlp": (models.mlp, {"batch_size": 8, "epochs": 10}),
+    "cnn": (models.cnn, {"batch_size": 32, "epochs": 4}),
+    "mlp": (models.mlp, {"batch_size": 16, "epochs": 10}),
 }
 CLASSES = {
     "y": "the class to get away from (default: what the model sees)",
     "target": "the class to reach",
 }
 PROGRAM, DEFAULT_ATTACK = "python -m minadv", "fgsm"
-SUCCESS, NO_SUCCESS, ERROR = 0, 1, 2  # exit codes
+SUCCESS, NO_SUCCESS, ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +46,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, attack the image, say what the model sees; 0 if it is fooled, 1 if not. An error exits with 2."""
+    """Parse the command line, attack the image, say what the model sees; 0 if it is fooled, 1 if
+    not.
+
+    An error exits with 2, Ctrl-C with 130.
+    """
     parser, options = parse(arguments)
     attack = ATTACKS[options.attack]
     chosen = {name: getattr(options, name) for name in settings_of(attack)}
@@ -64,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
             if options.backend:
                 use_backend(options.backend)
             names = (
-                options.names.read_text(encoding="utf-8").splitlines() if options.names else None
+                options.names.read_text(encoding="utf-8-sig").splitlines()
+                if options.names
+                else None
             )
             model, shape = load_model(options, names)
             attacked = attack_image(
@@ -78,20 +84,26 @@ def main(arguments: list[str] | None = None) -> int:
             )
         except (ValueError, TypeError, OSError, BackendError) as error:
             parser.error(" ".join(str(error).split()))
+        except KeyboardInterrupt:
+            parser.exit(INTERRUPTED, f"{parser.prog}: interrupted: nothing was attacked\n")
     print(attacked)
     print(*attacked.files.values(), sep="\n")
     return SUCCESS if attacked.success else NO_SUCCESS
 
 
 def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
-    """The parser, and what it makes of the command line. Which attack is meant decides which options there are."""
+    """The parser, and what it makes of the command line. Which attack is meant decides which
+    options there are."""
     which = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     which.add_argument("--attack", default=DEFAULT_ATTACK)
     chosen = ATTACKS.get(which.parse_known_args(arguments)[0].attack, ATTACKS[DEFAULT_ATTACK])
 
     parser = Parser(prog=PROGRAM, description="minadv on the command line.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    about = "Attack an image file: a figure of it, and the adversarial image, exact and rounded to 8 bits, are written beside it."
+    about = (
+        "Attack an image file: a figure of it, and the adversarial image, exact and rounded to "
+        "8 bits, are written beside it."
+    )
     command = commands.add_parser(
         "attack", help="attack an image file", description=about, allow_abbrev=False
     )
@@ -118,7 +130,7 @@ def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
         "--weights",
         type=Path,
         metavar="NPZ",
-        help="its weights (default: trained now, on the embedded 8x8 digits)",
+        help="its weights (default: trained now, on the embedded sample of MNIST)",
     )
     command.add_argument(
         "--shape",
@@ -200,7 +212,7 @@ def label(text: str) -> int | str:
 def load_model(
     options: argparse.Namespace, names: list[str] | None
 ) -> tuple[Layer, tuple[int, int, int]]:
-    """The model asked for and the shape of its images: with the weights given, or else trained on the digits."""
+    """The model asked for, and the shape of its images: with the weights given, or trained now."""
     make, training_settings = MODELS[options.model]
     if options.weights:
         shape = tuple(options.shape or read_image(options.image).shape[1:])
@@ -209,14 +221,14 @@ def load_model(
         ), shape
     if options.shape:
         raise ValueError(
-            "--shape is for the model of --weights; the one trained on the digits takes 8 8 1"
+            "--shape is for the model of --weights; the one trained on MNIST takes 28 28 1"
         )
-    digits = data.digits()
-    model = make(digits.x_train.shape[1:])
+    sample = data.mnist_sample()
+    model = make(sample.x_train.shape[1:])
     training.fit(
-        model, digits.x_train, digits.y_train, progress=sys.stderr.isatty(), **training_settings
+        model, sample.x_train, sample.y_train, progress=sys.stderr.isatty(), **training_settings
     )
-    return model, digits.x_train.shape[1:]
+    return model, sample.x_train.shape[1:]
 
 
 if __name__ == "__main__":

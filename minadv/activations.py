@@ -12,9 +12,11 @@ __all__ = ["activation_maps", "relative_change"]
 
 
 def activation_maps(model: Sequential, x, x_adv, *, layer: int):
-    r"""Where layer ``layer`` answers differently, :math:`\max_k |a_k(x_{adv}) - a_k(x)|` over its kernels k: (N, H, W).
+    r"""Where layer ``layer`` answers differently, :math:`\max_k |a_k(x_{adv}) - a_k(x)|` over its
+    kernels k: (N, H, W).
 
-    ``x`` and ``x_adv``: images (N, H, W, C), one batch; ``layer``: the index of a layer whose output is images, in ``model``. (D8)
+    ``x`` and ``x_adv``: images (N, H, W, C), one batch; ``layer``: the index of a layer whose
+    output is images, in ``model``. (D8)
     """
     _check(model, x, x_adv)
     part = model[: range(len(model))[layer] + 1]
@@ -23,7 +25,8 @@ def activation_maps(model: Sequential, x, x_adv, *, layer: int):
         a, b = part(x), part(x_adv)
         if a.ndim != 4:
             raise ValueError(
-                f"layer must be one whose output is images, (N, H, W, kernels); layer {layer} makes shape {a.shape}"
+                f"layer must be one whose output is images, (N, H, W, kernels); layer {layer} "
+                f"makes shape {a.shape}"
             )
         return array_module(a).abs(b - a).max(axis=3)
 
@@ -31,10 +34,12 @@ def activation_maps(model: Sequential, x, x_adv, *, layer: int):
 
 
 def relative_change(model: Sequential, x, x_adv):
-    r"""How much of each layer's answer changes: :math:`\lVert a(x_{adv}) - a(x) \rVert_2 / \lVert a(x) \rVert_2`, (N, 1 + layers).
+    r"""How much of each layer's answer changes:
+    :math:`\lVert a(x_{adv}) - a(x) \rVert_2 / \lVert a(x) \rVert_2`, (N, 1 + layers).
 
-    The first column is the image itself, the last the logits: an attack that works starts small and grows with depth (D8). An answer that
-    is all zero and changes counts as infinite, one that does not as 0.
+    The first column is the image itself, the last the logits: an attack that works starts small and
+    grows with depth (D8). Where the clean activation is all zero, the ratio is infinite if it
+    changes, and 0 if it does not.
     """
     _check(model, x, x_adv)
     xp = array_module(x)
@@ -61,7 +66,8 @@ def relative_change(model: Sequential, x, x_adv):
 def _check(model, x, x_adv):
     if not isinstance(model, Sequential):
         raise TypeError(
-            f"model must be a Sequential, whose layers can be looked into, got {type(model).__name__}"
+            "model must be a Sequential, whose layers can be looked into, got "
+            f"{type(model).__name__}"
         )
     if x.shape != x_adv.shape:
         raise ValueError(f"x and x_adv must have one shape, got {x.shape} and {x_adv.shape}")

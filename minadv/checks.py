@@ -29,23 +29,27 @@ def check_number(name: str, value, *, least: float = -math.inf, most: float = ma
     return number
 
 
-def check_count(name: str, value, *, least: int = 1) -> int:
-    """``value`` as an integer >= least; else a :class:`ValueError` or :class:`TypeError` that names the argument."""
+def check_count(name: str, value, *, least: int = 1, most: int | None = None) -> int:
+    """``value`` as an integer in [least, most]; else a :class:`ValueError` or :class:`TypeError` that names the argument."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value!r}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be <= {most}, got {value!r}")
     return int(value)
 
 
 def check_rng(rng) -> np.random.Generator:
-    """``rng``, a Generator or a seed, as a Generator; else a :class:`TypeError`."""
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"rng must be a numpy.random.Generator or a seed, an integer >= 0, got {rng!r}"
-        ) from None
+    """``rng``, a Generator or a seed, as a Generator; else a :class:`TypeError`.
+
+    None is refused: what came out could not be had again.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, numbers.Integral) and not isinstance(rng, bool) and rng >= 0:
+        return np.random.default_rng(int(rng))
+    raise TypeError(f"rng must be a numpy.random.Generator or a seed, an integer >= 0, got {rng!r}")
 
 
 def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:

@@ -1,21 +1,22 @@
 r"""Two pictures of a representation in the plane: PCA, and t-SNE (D7).
 
-PCA is linear: fitted on clean examples, it shows adversarial ones on the same axes. t-SNE keeps neighbors together and has no
-axes at all: what is to be compared is embedded together.
+PCA is linear: fitted on clean examples, it shows adversarial ones on the same axes. t-SNE keeps
+neighbors together and has no axes at all: what is to be compared is embedded together.
 
-The equations numbered below are those of L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008.
+The equations numbered below are those of L. van der Maaten and G. Hinton, "Visualizing Data using
+t-SNE", JMLR 9, 2008.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 from tqdm import tqdm
 
 from minadv.backend import array_module, like
+from minadv.checks import check_count, check_number
 from minadv.parallel import map_chunks, one_blas_thread
 
 __all__ = [
@@ -29,7 +30,8 @@ __all__ = [
     "tsne",
 ]
 
-START_SPREAD = 1e-4  # standard deviation of the first map: so small that any two points can still change places
+# standard deviation of the first map: so small that the initial positions do not constrain the map
+START_SPREAD = 1e-4
 HISTORY_EVERY = 50  # steps between two entries of TSNE.kl_history
 GAIN_STEP, GAIN_DECAY, GAIN_FLOOR = (
     0.2,
@@ -47,10 +49,12 @@ BLOCK_BYTES = (
 
 @dataclass(frozen=True, eq=False)
 class PCA:
-    """The axes along which data vary most, made by :func:`pca`. Features may have any shape, images included.
+    """The axes along which data vary most, made by :func:`pca`. Features may have any shape, images
+    included.
 
-    ``mean`` ``(*features)``; ``components`` ``(k, *features)``, orthonormal, the strongest first; ``explained_variance`` ``(k,)``, of
-    the data along each component (N - 1 in the denominator); ``explained_variance_ratio`` ``(k,)``, its share in the variance of all.
+    ``mean`` ``(*features)``; ``components`` ``(k, *features)``, orthonormal, the strongest first;
+    ``explained_variance`` ``(k,)``, of the data along each component (N - 1 in the denominator);
+    ``explained_variance_ratio`` ``(k,)``, its share in the variance of all.
     """
 
     mean: np.ndarray
@@ -63,41 +67,51 @@ class PCA:
         _check_array(x, "x")
         if x.shape[1:] != self.mean.shape:
             raise ValueError(
-                f"x must have features of shape {self.mean.shape}, like the fitted data, got {x.shape[1:]}"
+                f"x must have features of shape {self.mean.shape}, like the fitted data, got "
+                f"{x.shape[1:]}"
             )
         components = self.components.reshape(len(self.components), -1)  # (k, D)
         return (x - self.mean).reshape(len(x), -1) @ components.T  # (M, k)
 
     def inverse_transform(self, z):
-        """The points ``(M, *features)`` whose coordinates on the components are ``z`` ``(M, k)``, and zero on all others."""
+        """The points ``(M, *features)`` whose coordinates on the components are ``z`` ``(M, k)``,
+        and zero on all others."""
         _check_array(z, "z")
         if z.shape[1:] != self.explained_variance.shape:
             raise ValueError(
-                f"z must have one column per component, (M, {len(self.components)}), got shape {z.shape}"
+                f"z must have one column per component, (M, {len(self.components)}), got shape "
+                f"{z.shape}"
             )
         return self.mean + array_module(z).tensordot(z, self.components, axes=1)
 
 
 def pca(x, components=2) -> PCA:
-    r"""Find the orthonormal directions along which ``x`` varies most, by the singular value decomposition of the centered data.
+    r"""Find the orthonormal directions along which ``x`` varies most, by the singular value
+    decomposition of the centered data.
 
-    .. math:: x - \bar x = U S V^\top, \qquad \text{components} = V^\top, \qquad \text{variance}_k = S_k^2 / (N - 1)
+    .. math:: x - \bar x = U S V^\top, \qquad \text{components} = V^\top, \qquad
+        \text{variance}_k = S_k^2 / (N - 1)
 
-    ``x``: ``(N, *features)``, float32 or float64, N >= 2. ``components``: how many, 1 to min(N, D) for D features (default 2).
-    A component's sign is free; here its entry of largest magnitude is positive, so that the same data give the same picture.
+    ``x``: ``(N, *features)``, float32 or float64, N >= 2. ``components``: how many, 1 to min(N, D)
+    for D features (default 2). A component's sign is free; here its entry of largest magnitude is
+    positive, so that the same data give the same picture.
 
-    Returns a :class:`PCA` in the dtype of ``x``: ``pca(clean).transform(adversarial)`` shows both on the same axes. Data that do not
-    vary have a variance ratio of 0. Raises :class:`TypeError` and :class:`ValueError` for input that is not this.
+    Returns a :class:`PCA` in the dtype of ``x``: ``pca(clean).transform(adversarial)`` shows both
+    on the same axes. Data that do not vary have a variance ratio of 0. Raises :class:`TypeError`
+    and :class:`ValueError` for input that is not this.
 
     I. T. Jolliffe, "Principal Component Analysis", 2002. D7.
     """
     _check_points(x)
-    _check_number(components, "components", 1, min(len(x), math.prod(x.shape[1:])), kind=Integral)
+    check_count("components", components, most=min(len(x), math.prod(x.shape[1:])))
     xp = array_module(x)
 
-    # float32 sums of many examples drift; distances from the first one make the mean of equal examples exact
+    # float32 sums of many examples drift; distances from the first one make the mean of equal
+    # examples exact
     mean = (x[0] + (x - x[0]).mean(axis=0, dtype=xp.float64)).astype(x.dtype)
-    with one_blas_thread():  # its many small steps gain little from a second thread, and wait for it where the cores are busy
+    # its many small steps gain little from a second thread, and wait for it where the cores are
+    # busy
+    with one_blas_thread():
         _, s, vt = xp.linalg.svd(
             (x - mean).reshape(len(x), -1), full_matrices=False
         )  # (min(N, D),), (min(N, D), D)
@@ -116,8 +130,9 @@ def pca(x, components=2) -> PCA:
 class TSNE:
     """What :func:`tsne` found.
 
-    ``embedding`` ``(N, components)``; ``kl``, the divergence KL(P || Q) reached; ``kl_history``, the divergence after 0, 50, 100, ...
-    steps, never exaggerated; ``perplexity`` ``(N,)``, of each point's neighbors: what was asked for, unless duplicates forbid it.
+    ``embedding`` ``(N, components)``; ``kl``, the divergence KL(P || Q) reached; ``kl_history``,
+    the divergence after 0, 50, 100, ... steps, never exaggerated; ``perplexity`` ``(N,)``, of each
+    point's neighbors: what was asked for, unless duplicates forbid it.
     """
 
     embedding: np.ndarray
@@ -127,29 +142,35 @@ class TSNE:
 
 
 def conditional_probabilities(x, perplexity=30.0):
-    r"""How likely each point would pick each other one as its neighbor, under a Gaussian as wide as the perplexity demands.
+    r"""How likely each point would pick each other one as its neighbor, under a Gaussian as wide as
+    the perplexity demands.
 
     .. math::
 
-        p_{j|i} = \frac{\exp(-\beta_i \|x_i - x_j\|^2)}{\sum_{k \ne i} \exp(-\beta_i \|x_i - x_k\|^2)}, \qquad p_{i|i} = 0, \qquad
-        \beta_i = \frac{1}{2 \sigma_i^2} \text{ such that } -\sum_j p_{j|i} \log_2 p_{j|i} = \log_2 \text{perplexity}
+        p_{j|i} = \frac{\exp(-\beta_i \|x_i - x_j\|^2)}{\sum_{k \ne i} \exp(-\beta_i \|x_i -
+        x_k\|^2)}, \qquad p_{i|i} = 0, \qquad \beta_i = \frac{1}{2 \sigma_i^2} \text{ such that }
+        -\sum_j p_{j|i} \log_2 p_{j|i} = \log_2 \text{perplexity}
 
-    ``x``: ``(N, *features)``, float32 or float64. ``perplexity``: the effective number of neighbors, 1 to N - 1 (default 30).
-    Where a point has more nearest neighbors at one distance (duplicates, say) than that, these share its probability equally.
+    ``x``: ``(N, *features)``, float32 or float64. ``perplexity``: the effective number of
+    neighbors, 1 to N - 1 (default 30). Where a point has more nearest neighbors at one distance
+    (duplicates, say) than that, these share its probability equally.
 
-    Returns ``(N, N)`` in the dtype of ``x``; row i is the distribution of i's neighbors. It does not change when the points are moved,
-    rotated or scaled. Raises :class:`TypeError` and :class:`ValueError` for input that is not this.
+    Returns ``(N, N)`` in the dtype of ``x``; row i is the distribution of i's neighbors. It does
+    not change when the points are moved, rotated or scaled. Raises :class:`TypeError` and
+    :class:`ValueError` for input that is not this.
 
     van der Maaten and Hinton (2008), Eq. 1. D7.
     """
     _check_points(x)
-    _check_number(perplexity, "perplexity", 1)
+    check_number("perplexity", perplexity, least=1)
     if perplexity > len(x) - 1:
         raise ValueError(
-            f"perplexity must be <= N - 1 = {len(x) - 1}, the number of neighbors a point has, got {perplexity!r}"
+            f"perplexity must be <= N - 1 = {len(x) - 1}, the number of neighbors a point has, got "
+            f"{perplexity!r}"
         )
     xp = array_module(x)
-    # squared distances are differences of large numbers: they alone are computed in float64, from centered points
+    # squared distances are differences of large numbers: they alone are computed in float64, from
+    # centered points
     points = x.reshape(len(x), -1).astype(xp.float64)
     points -= points.mean(axis=0)
     squares = (points * points).sum(axis=1)
@@ -162,10 +183,12 @@ def conditional_probabilities(x, perplexity=30.0):
 
 
 def _neighbor_distribution(distance, i, target, dtype):
-    """The rows ``i`` of p_{j|i}, of entropy ``target`` (nats), from squared distances ``(n, N)``: all rows bisected at once."""
+    """The rows ``i`` of p_{j|i}, of entropy ``target`` (nats), from squared distances ``(n, N)``:
+    all rows bisected at once."""
     xp = array_module(distance)
     itself = xp.arange(len(i)), i
-    # Eq. 1 stays the same when row i is shifted by its minimum (then no sum is 0) and scaled by its mean (then beta is near 1)
+    # Eq. 1 stays the same when row i is shifted by its minimum (then no sum is 0) and scaled by its
+    # mean (then beta is near 1)
     distance[itself] = xp.inf
     distance -= distance.min(axis=1, keepdims=True)
     distance[itself] = 0
@@ -194,11 +217,13 @@ def _neighbor_distribution(distance, i, target, dtype):
 
 
 def joint_probabilities(conditional):
-    r"""Symmetrize the conditional probabilities ``(N, N)``, so that every point, outliers too, has a share of at least 1/(2N).
+    r"""Symmetrize the conditional probabilities ``(N, N)``, so that every point, outliers too, has
+    a share of at least 1/(2N).
 
     .. math:: p_{ij} = \frac{p_{j|i} + p_{i|j}}{2N}
 
-    Returns ``(N, N)``, symmetric, with sum 1. Raises :class:`ValueError` for an array that is not square.
+    Returns ``(N, N)``, symmetric, with sum 1. Raises :class:`ValueError` for an array that is not
+    square.
 
     van der Maaten and Hinton (2008), section 3.1. D7.
     """
@@ -208,39 +233,46 @@ def joint_probabilities(conditional):
 
 
 def kl_divergence(p, y) -> float:
-    r"""The Kullback-Leibler divergence of the map's neighborhoods Q from the data's P: what t-SNE minimizes.
+    r"""The Kullback-Leibler divergence of the map's neighborhoods Q from the data's P: what t-SNE
+    minimizes.
 
     .. math::
 
         KL(P \| Q) = \sum_{i \ne j} p_{ij} \log \frac{p_{ij}}{q_{ij}}, \qquad
         q_{ij} = \frac{(1 + \|y_i - y_j\|^2)^{-1}}{\sum_{k \ne l} (1 + \|y_k - y_l\|^2)^{-1}}
 
-    ``p``: ``(N, N)``, from :func:`joint_probabilities`. ``y``: the map, ``(N, components)``. Returns nats, >= 0. Raises
-    :class:`ValueError` where the shapes do not fit. van der Maaten and Hinton (2008), section 3.1 and Eq. 4. D7.
+    ``p``: ``(N, N)``, from :func:`joint_probabilities`. ``y``: the map, ``(N, components)``.
+    Returns nats, >= 0. Raises
+    :class:`ValueError` where the shapes do not fit. van der Maaten and Hinton (2008), section 3.1
+    and Eq. 4. D7.
     """
     _check_map(p, y)
     xp = array_module(p, y)
 
-    def sums(i, p):
+    def partial_sums(i, p):
         kernel = _student_kernel(y, i)  # (n, N)
         ratio = xp.where(p > 0, p, 1) / xp.where(kernel > 0, kernel, 1)  # p log p = 0 at p = 0
         return kernel.sum(axis=1), (p * xp.log(ratio)).sum(axis=1)
 
-    z, kl = map_chunks(sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
+    z, kl = map_chunks(partial_sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
     return float(kl.sum()) + math.log(
         float(z.sum())
     )  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
 
 
 def kl_gradient(p, y, exaggeration=1.0):
-    r"""The gradient of :func:`kl_divergence` in the map: neighbors attract each other, and all points repel each other.
+    r"""The gradient of :func:`kl_divergence` in the map: neighbors attract each other, and all
+    points repel each other.
 
-    .. math:: \frac{\partial C}{\partial y_i} = 4 \sum_j (\alpha p_{ij} - q_{ij}) (y_i - y_j) (1 + \|y_i - y_j\|^2)^{-1}
+    .. math:: \frac{\partial C}{\partial y_i}
+        = 4 \sum_j (\alpha p_{ij} - q_{ij}) (y_i - y_j) (1 + \|y_i - y_j\|^2)^{-1}
 
-    ``p``: ``(N, N)``, symmetric, from :func:`joint_probabilities`. ``y``: the map, ``(N, components)``. ``exaggeration``: the factor
+    ``p``: ``(N, N)``, symmetric, from :func:`joint_probabilities`. ``y``: the map, ``(N,
+    components)``. ``exaggeration``: the factor
     :math:`\alpha` on the attraction (default 1: the gradient).
 
-    Returns ``(N, components)``. Raises :class:`ValueError` where the shapes do not fit. van der Maaten and Hinton (2008), Eq. 5. D7.
+    Returns ``(N, components)``. Raises :class:`ValueError` where the shapes do not fit. van der
+    Maaten and Hinton (2008), Eq. 5. D7.
     """
     _check_map(p, y)
     xp = array_module(p, y)
@@ -248,20 +280,25 @@ def kl_gradient(p, y, exaggeration=1.0):
         [y, xp.ones((len(y), 1), y.dtype)], axis=1
     )  # weights w_ij times this: sum_j w_ij y_j, and sum_j w_ij
 
-    def sums(i, p):
+    def partial_sums(i, p):
         kernel = _student_kernel(y, i)  # (n, N)
         return kernel.sum(axis=1), (p * kernel) @ y1, (kernel * kernel) @ y1
 
-    z, attraction, repulsion = map_chunks(sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
-    # Eq. 4: q_ij = kernel_ij / z; so these sums have the weights w_ij = (alpha p_ij - q_ij) kernel_ij
+    z, attraction, repulsion = map_chunks(
+        partial_sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y)
+    )
+    # Eq. 4: q_ij = kernel_ij / z; so these sums have the weights w_ij = (alpha p_ij - q_ij)
+    # kernel_ij
     sums = exaggeration * attraction - repulsion / z.sum()  # (N, components + 1)
     return 4 * (sums[:, -1:] * y - sums[:, :-1])  # Eq. 5
 
 
 def _student_kernel(y, i):
-    """``(1 + ||y_i - y_j||²)^-1`` for the points ``i`` and all points j, ``(n, N)``; 0 where j = i."""
+    """``(1 + ||y_i - y_j||²)^-1`` for the points ``i`` and all points j, ``(n, N)``; 0 where j =
+    i."""
     xp = array_module(y)
-    # coordinate by coordinate: no cancellation as in |a|² + |b|² - 2ab, and no (n, N, components) array
+    # coordinate by coordinate: no cancellation as in |a|² + |b|² - 2ab, and no (n, N, components)
+    # array
     kernel = xp.ones((len(i), len(y)), y.dtype)
     for coordinate in y.T:
         kernel += (coordinate[i, None] - coordinate) ** 2
@@ -284,40 +321,45 @@ def tsne(
     rng=0,
     progress=False,
 ) -> TSNE:
-    r"""Lay out ``x`` in the plane such that neighbors stay neighbors: minimize KL(P || Q) over the map by gradient descent.
+    r"""Lay out ``x`` in the plane such that neighbors stay neighbors: minimize KL(P || Q) over the
+    map by gradient descent.
 
-    .. math:: y^{(t)} = y^{(t-1)} - \eta \, \frac{\partial C}{\partial y} + \alpha(t) \, (y^{(t-1)} - y^{(t-2)})
+    .. math:: y^{(t)} = y^{(t-1)} - \eta \, \frac{\partial C}{\partial y}
+        + \alpha(t) \, (y^{(t-1)} - y^{(t-2)})
 
-    with a step size per coordinate that grows while the gradient keeps its sign and shrinks when it changes. Exact: time and memory
-    grow with N². There is no map for new points; embed clean and adversarial examples together.
+    with a step size per coordinate that grows while the gradient keeps its sign and shrinks when it
+    changes. Exact: time and memory grow with N². There is no map for new points; embed clean and
+    adversarial examples together.
 
-    ``x``: ``(N, *features)``, float32 or float64. ``components``: dimensions of the map (default 2). ``perplexity``: effective number
-    of neighbors, 1 to N - 1 (default 30). ``steps``: count (default 1000). ``learning_rate``: eta, >= 0; "auto" (default) is
-    N / early_exaggeration, about as much as the exaggerated attraction bears (Linderman and Steinerberger 2019; Belkina et al. 2019).
-    ``early_exaggeration``: factor on P that lets clusters form, >= 1 (default 12), in the first ``exaggeration_steps`` (default 250).
-    ``momentum``: alpha in those steps and after them, in [0, 1]. ``init``: "pca" (default; needs D >= components) or "random", both of
-    standard deviation 1e-4, or a map ``(N, components)``. ``rng``: a Generator or a seed, used by "random" alone (default 0).
-    ``progress``: show a bar.
+    ``x``: ``(N, *features)``, float32 or float64. ``components``: dimensions of the map (default
+    2). ``perplexity``: effective number of neighbors, 1 to N - 1 (default 30). ``steps``: count
+    (default 1000). ``learning_rate``: eta, >= 0; "auto" (default) is N / early_exaggeration, about
+    as much as the exaggerated attraction bears (Linderman and Steinerberger 2019; Belkina et al.
+    2019). ``early_exaggeration``: factor on P that lets clusters form, >= 1 (default 12), in the
+    first ``exaggeration_steps`` (default 250). ``momentum``: alpha in those steps and after them,
+    in [0, 1]. ``init``: "pca" (default; needs D >= components) or "random", both of standard
+    deviation 1e-4, or a map ``(N, components)``. ``rng``: a Generator or a seed, used by "random"
+    alone (default 0). ``progress``: show a bar.
 
-    Returns a :class:`TSNE`, its embedding in the dtype of ``x``, around 0. Raises :class:`TypeError` and :class:`ValueError` for
-    input that is not this.
+    Returns a :class:`TSNE`, its embedding in the dtype of ``x``, around 0. Raises
+    :class:`TypeError` and :class:`ValueError` for input that is not this.
 
     van der Maaten and Hinton (2008), algorithm 1. D7.
     """
-    _check_number(components, "components", 1, kind=Integral)
-    _check_number(steps, "steps", 0, kind=Integral)
-    _check_number(early_exaggeration, "early_exaggeration", 1)
-    _check_number(exaggeration_steps, "exaggeration_steps", 0, kind=Integral)
+    check_count("components", components, least=1)
+    check_count("steps", steps, least=0)
+    check_number("early_exaggeration", early_exaggeration, least=1)
+    check_count("exaggeration_steps", exaggeration_steps, least=0)
     if len(momentum) != 2:
         raise ValueError(
             f"momentum must be two numbers, before and after the switch, got {momentum!r}"
         )
     for alpha in momentum:
-        _check_number(alpha, "momentum", 0, 1)
+        check_number("momentum", alpha, least=0, most=1)
     conditional = conditional_probabilities(x, perplexity)
     if learning_rate == "auto":
         learning_rate = len(x) / early_exaggeration
-    _check_number(learning_rate, "learning_rate", 0)
+    check_number("learning_rate", learning_rate, least=0)
 
     xp = array_module(x)
     p = joint_probabilities(conditional)
@@ -332,7 +374,8 @@ def tsne(
                 history.append(kl_divergence(p, y))
             early = step < exaggeration_steps
             if step == exaggeration_steps and float(y.std()) < START_SPREAD:
-                # no clusters at this perplexity: the exaggerated attraction has drawn all points into one; go on as if without it
+                # no clusters at this perplexity: the exaggerated attraction has drawn all points
+                # into one; go on as if without it
                 y, velocity, gains = first, xp.zeros_like(y), xp.ones_like(y)
             gradient = kl_gradient(p, y, early_exaggeration if early else 1.0)
             downhill = gradient * velocity < 0
@@ -381,11 +424,13 @@ def _rows_at_a_time(x):
 def _check_array(x, name):
     if getattr(x, "dtype", None) not in (np.float32, np.float64):
         raise TypeError(
-            f"{name} must be a float32 or float64 array, got {getattr(x, 'dtype', type(x).__name__)}"
+            f"{name} must be a float32 or float64 array, got "
+            f"{getattr(x, 'dtype', type(x).__name__)}"
         )
     if x.ndim < 2:
         raise ValueError(
-            f"{name} must have at least two axes, the first one for the examples, got shape {x.shape}"
+            f"{name} must have at least two axes, the first one for the examples, got shape "
+            f"{x.shape}"
         )
     if not bool(array_module(x).isfinite(x).all()):
         raise ValueError(f"{name} must be finite, got NaN or infinite values")
@@ -403,15 +448,4 @@ def _check_map(p, y):
     if y.ndim != 2 or p.shape != (len(y), len(y)):
         raise ValueError(
             f"p must be (N, N) and y (N, components), got shapes {p.shape} and {y.shape}"
-        )
-
-
-def _check_number(value, name, least, most=math.inf, kind=Real):
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(
-            f"{name} must be {'an integer' if kind is Integral else 'a number'}, got {value!r}"
-        )
-    if not least <= value <= most or value == math.inf:
-        raise ValueError(
-            f"{name} must be {f'>= {least}' if most == math.inf else f'in [{least}, {most}]'}, got {value!r}"
         )

@@ -1,15 +1,16 @@
 r"""How good is a model, and how good is an attack: every number the documents report.
 
-Images come from a data set, from an attack or from a random generator; a model judges them. So each function takes
-the judge first, then where its images come from, then the true labels::
+Images come from a data set, from an attack or from a random generator; a model judges them. So each
+function takes the judge first, then where its images come from, then the true labels::
 
     accuracy(f, x, y)
     robust_accuracy(f, x, y, fgsm(f, x, y=y, eps=0.1), pgd(f, x, y=y, eps=0.1))
     accuracy_curve(f, lambda eps: fgsm(g, x, y=y, eps=eps), y, epsilons)
     transfer_matrix([f, g], lambda model: fgsm(model, x, y=y, eps=0.1), y)
 
-What is one value per example stays where the model's logits are (NumPy or CuPy); what is counted over examples comes
-back as Python numbers or NumPy arrays. A statistic of nothing (no example, no success, 0/0) raises
+What is one value per example stays where the model's logits are (NumPy or CuPy); what is counted
+over examples comes back as Python numbers or NumPy arrays. A statistic of nothing (no example, no
+success, 0/0) raises
 :class:`ValueError`; nothing here returns NaN.
 """
 
@@ -47,10 +48,13 @@ __all__ = [
 
 
 def confidence(model: Callable, x, y=None):
-    """The probability that ``model`` gives to one label per example, shape (N,): to the predicted label, or to ``y`` if given.
+    """The probability that ``model`` gives to one label per example, shape (N,): to the predicted
+    label, or to ``y`` if given.
 
-    Arguments: ``model`` and ``x`` as :func:`logits`; ``y``, integers (N,), or one integer for all. Raises
-    :class:`TypeError` or :class:`ValueError` for labels that are not integers from 0 to K - 1, one per example.
+    Arguments: ``model`` and ``x`` as :func:`logits`; ``y``, integers (N,), or one integer for all.
+    Raises
+    :class:`TypeError` or :class:`ValueError` for labels that are not integers from 0 to K - 1, one
+    per example.
     """
     z = logits(model, x)
     labels = z.argmax(axis=1) if y is None else like(_labels(y, z), z)
@@ -60,8 +64,9 @@ def confidence(model: Callable, x, y=None):
 def accuracy(model: Callable, x, y) -> float:
     """The share of examples whose predicted label is the true one.
 
-    Arguments: ``model`` and ``x`` as :func:`logits`; ``y``, true labels (N,), or one integer for all.
-    Raises :class:`TypeError` or :class:`ValueError` for labels that do not fit, and for an empty batch.
+    Arguments: ``model`` and ``x`` as :func:`logits`; ``y``, true labels (N,), or one integer for
+    all. Raises :class:`TypeError` or :class:`ValueError` for labels that do not fit, and for an
+    empty batch.
     """
     return _mean(_correct(model, x, y))
 
@@ -69,12 +74,14 @@ def accuracy(model: Callable, x, y) -> float:
 def robust_accuracy(model: Callable, x, y, *attacked) -> float:
     """The share of examples that ``model`` gets right as they are *and* after every attack.
 
-    An attacker may always leave an image as it is, so an example that was wrong before counts as lost even where an
-    attack happens to repair it (one FGSM step can). For one untargeted attack that returns what is already wrong
-    unchanged, this is 1 - mean success. For a targeted attack it is not: another wrong label loses the example too.
+    An attacker may always leave an image as it is, so an example that was wrong before counts as
+    lost even where an attack happens to repair it (one FGSM step can). For one untargeted attack
+    that returns what is already wrong unchanged, this is 1 - mean success. For a targeted attack it
+    is not: another wrong label loses the example too.
 
-    Arguments: ``model``, ``x``, ``y`` as :func:`accuracy`; ``attacked``, one :class:`AttackResult` or batch of
-    images, shape of ``x``, per attack. With none this is the accuracy. Raises as :func:`accuracy`.
+    Arguments: ``model``, ``x``, ``y`` as :func:`accuracy`; ``attacked``, one :class:`AttackResult`
+    or batch of images, shape of ``x``, per attack. With none this is the accuracy. Raises as
+    :func:`accuracy`.
     """
     robust = _correct(model, x, y)
     for images in map(_images, attacked):
@@ -91,7 +98,8 @@ def robust_accuracy(model: Callable, x, y, *attacked) -> float:
 
 @dataclass(frozen=True, eq=False)
 class EpsilonCurve:
-    """What :func:`accuracy_curve` measures at each of E values of eps; all shares from 0 to 1, shape (E,)."""
+    """What :func:`accuracy_curve` measures at each of E values of eps; all shares from 0 to 1,
+    shape (E,)."""
 
     epsilons: np.ndarray
     accuracy: np.ndarray  # of the predicted labels
@@ -104,16 +112,17 @@ def accuracy_curve(
 ) -> EpsilonCurve:
     """Accuracy and confidence of ``model`` against eps (B6).
 
-    Attack ``model`` itself and it is the white-box curve; attack another model and it is the transfer curve (C6), to
-    be read next to random noise of the same size::
+    Attack ``model`` itself and it is the white-box curve; attack another model and it is the
+    transfer curve (C6), to be read next to random noise of the same size::
 
         accuracy_curve(f, lambda eps: fgsm(f, x, y=y, eps=eps), y, epsilons)
         accuracy_curve(f, lambda eps: fgsm(g, x, y=y, eps=eps), y, epsilons)
         accuracy_curve(f, lambda eps: uniform_noise(x, eps=eps), y, epsilons)
 
-    Arguments: ``model``, the judge; ``attack``, a callable from eps to an :class:`AttackResult` or to images (N,
-    ...); ``y``, true labels (N,), or one integer; ``epsilons``, E finite numbers >= 0, in pixel values; ``progress``,
-    whether to show a bar (off by default). Raises :class:`ValueError` for a bad eps, and as :func:`accuracy`.
+    Arguments: ``model``, the judge; ``attack``, a callable from eps to an :class:`AttackResult` or
+    to images (N, ...); ``y``, true labels (N,), or one integer; ``epsilons``, E finite numbers >=
+    0, in pixel values; ``progress``, whether to show a bar (off by default). Raises
+    :class:`ValueError` for a bad eps, and as :func:`accuracy`.
     """
     epsilons = np.asarray(list(epsilons), dtype=float)
     if (
@@ -134,10 +143,12 @@ def accuracy_curve(
 
 
 def transfer_matrix(models: Sequence[Callable], attack: Callable, y) -> np.ndarray:
-    """The accuracy of ``models[j]`` on images made with ``models[i]``, shape (M, M); the diagonal is the white box (C6).
+    """The accuracy of ``models[j]`` on images made with ``models[i]``, shape (M, M); the diagonal
+    is the white box (C6).
 
-    Arguments: ``models``, M callables; ``attack``, a callable from a model to an :class:`AttackResult` or to images
-    (N, ...), called once per model; ``y``, true labels (N,), or one integer. Raises as :func:`accuracy`, and
+    Arguments: ``models``, M callables; ``attack``, a callable from a model to an
+    :class:`AttackResult` or to images (N, ...), called once per model; ``y``, true labels (N,), or
+    one integer. Raises as :func:`accuracy`, and
     :class:`ValueError` without models.
     """
     if not models:
@@ -154,7 +165,8 @@ def transfer_matrix(models: Sequence[Callable], attack: Callable, y) -> np.ndarr
 
 @dataclass(frozen=True)
 class Sizes:
-    """The size of successful perturbations in one norm: the median, and ``quantiles[q]``, below which lies the share q."""
+    """The size of successful perturbations in one norm: the median, and ``quantiles[q]``, below
+    which lies the share q."""
 
     median: float
     quantiles: dict[float, float]
@@ -162,7 +174,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class PerturbationSummary:
-    """How many of how many examples an attack won, and by how large a change (pixel values; l0 counts them)."""
+    """How many of how many examples an attack won, and by how large a change (pixel values; l0
+    counts them)."""
 
     examples: int
     successes: int
@@ -174,9 +187,9 @@ class PerturbationSummary:
 def perturbation_summary(result, quantiles: Sequence[float] = (0.25, 0.75)) -> PerturbationSummary:
     """Median and quantiles of the perturbation's size over the successful examples of ``result``.
 
-    Failures have no size that succeeds, so they are left out: read the sizes together with ``successes``. What was
-    wrong already, and so came back unchanged, is a success of size 0. Between two examples a quantile is interpolated
-    linearly.
+    Failed examples are left out, as they have no successful perturbation to measure: read the sizes
+    together with ``successes``. What was wrong already, and so came back unchanged, is a success of
+    size 0. Between two examples a quantile is interpolated linearly.
 
     Arguments: ``result``, an :class:`AttackResult`; ``quantiles``, shares from 0 to 1.
     Raises :class:`ValueError` for a share outside [0, 1], and when no example succeeded.
@@ -268,10 +281,12 @@ class Outcomes:
 
 
 def outcomes(y_true, y_pred) -> Outcomes:
-    """Count the four outcomes of a binary classifier (B1); an attack turns true ones into false ones of either kind.
+    """Count the four outcomes of a binary classifier (B1); an attack turns true ones into false
+    ones of either kind.
 
-    Arguments: ``y_true`` and ``y_pred``, labels 0 and 1 (or booleans), shape (N,). One class of many against the rest
-    is ``outcomes(y == 7, predicted == 7)``. Raises :class:`ValueError` for other labels and for shapes that differ.
+    Arguments: ``y_true`` and ``y_pred``, labels 0 and 1 (or booleans), shape (N,). One class of
+    many against the rest is ``outcomes(y == 7, predicted == 7)``. Raises :class:`ValueError` for
+    other labels and for shapes that differ.
     """
     truth, prediction = _binary(y_true, "y_true"), _binary(y_pred, "y_pred")
     if truth.shape != prediction.shape:
@@ -288,7 +303,8 @@ def outcomes(y_true, y_pred) -> Outcomes:
 
 @dataclass(frozen=True, eq=False)
 class RocCurve:
-    """Both rates of a detector that says "positive" when its score is >= a threshold, at T thresholds; shape (T,)."""
+    """Both rates of a detector that says "positive" when its score is >= a threshold, at T
+    thresholds; shape (T,)."""
 
     false_positive_rate: np.ndarray
     true_positive_rate: np.ndarray
@@ -300,9 +316,9 @@ class RocCurve:
 def roc_curve(negatives, positives) -> RocCurve:
     """The receiver operating characteristic of a score, from (0, 0) to (1, 1).
 
-    Arguments: ``negatives`` and ``positives``, the finite scores of examples that are truly negative, shape (N,), and
-    truly positive, shape (P,); higher means more positive. Raises :class:`ValueError` for scores that are empty or
-    not finite.
+    Arguments: ``negatives`` and ``positives``, the finite scores of examples that are truly
+    negative, shape (N,), and truly positive, shape (P,); higher means more positive. Raises
+    :class:`ValueError` for scores that are empty or not finite.
     """
     negatives, positives = (
         _sorted_scores(negatives, "negatives"),
@@ -317,11 +333,12 @@ def roc_curve(negatives, positives) -> RocCurve:
 
 
 def auc(negatives, positives) -> float:
-    """The area under the ROC curve, ``P(positive > negative) + P(positive = negative) / 2`` over all pairs of scores.
+    """The area under the ROC curve, ``P(positive > negative) + P(positive = negative) / 2`` over
+    all pairs of scores.
 
-    This is the Mann-Whitney statistic U / (N P), counted in integers and divided once, so that ties are exact.
-    Arguments and errors as :func:`roc_curve`. (Hanley and McNeil 1982, "The meaning and use of the area under a
-    receiver operating characteristic (ROC) curve")
+    This is the Mann-Whitney statistic U / (N P), counted in integers and divided once, so that ties
+    are exact. Arguments and errors as :func:`roc_curve`. (Hanley and McNeil 1982, "The meaning and
+    use of the area under a receiver operating characteristic (ROC) curve")
     """
     negatives, positives = (
         _sorted_scores(negatives, "negatives"),
@@ -374,12 +391,14 @@ def _labels(y, z) -> np.ndarray:
         raise TypeError(f"y must hold integers, got dtype {y.dtype}")
     if y.shape not in ((), (count,)):
         raise ValueError(
-            f"y must be one integer or have shape ({count},), one label per example, got shape {y.shape}"
+            f"y must be one integer or have shape ({count},), one label per example, got shape "
+            f"{y.shape}"
         )
     outside = (y < 0) | (y >= classes)
     if outside.any():
         raise ValueError(
-            f"y must lie in 0..{classes - 1}, the labels of the {classes} logits, got {y[outside].flat[0]}"
+            f"y must lie in 0..{classes - 1}, the labels of the {classes} logits, got "
+            f"{y[outside].flat[0]}"
         )
     return np.broadcast_to(y, count)
 
@@ -388,7 +407,8 @@ def _binary(y, name: str) -> np.ndarray:
     y = to_numpy(y)
     if y.ndim != 1 or not ((y == 0) | (y == 1)).all():
         raise ValueError(
-            f"{name} must hold labels 0 and 1, shape (N,), got {np.unique(y).tolist()[:5]}, shape {y.shape}"
+            f"{name} must hold labels 0 and 1, shape (N,), got {np.unique(y).tolist()[:5]}, shape "
+            f"{y.shape}"
         )
     return y.astype(bool)
 

@@ -1,19 +1,19 @@
 r"""The figures of the documents: images and attacks, curves, distributions, embeddings.
 
-Every function returns a :class:`matplotlib.figure.Figure` of its own, made without pyplot: no window, no display, no
-global state, and no figure that stays in memory. :func:`save` writes it as a PNG that carries its alternative text::
+Every function returns a :class:`matplotlib.figure.Figure` of its own, made without pyplot: no
+window, no display, no global state, and no figure that stays in memory. :func:`save` writes it as a
+PNG that carries its alternative text::
 
-    save(attack_figure(result, model), "attack.png", alt="Ten twos, what the attack adds, and the sixes that come
-    out")
+    save(attack_figure(result, model), "attack.png", alt="Ten twos, what the attack adds, and the
+    sixes that come out")
 
-Pixels are drawn as they are: one square each, black and white at ``bounds``, never stretched to the range that
-occurs. Perturbations have a symmetric scale that is stated. Series differ in color *and* in marker, line or hatch, so
-that they can be told apart without seeing colors as most people do.
+Pixels are drawn as they are: one square each, black and white at ``bounds``, never stretched to the
+range that occurs. Perturbations have a symmetric scale that is stated. Series differ in color *and*
+in marker, line or hatch, so that they can be told apart without seeing colors as most people do.
 """
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 
 from minadv.backend import to_numpy
 from minadv.evaluation import EpsilonCurve, confidence, predict
+from minadv.files import write_whole
 
 __all__ = [
     "attack_figure",
@@ -42,7 +43,8 @@ __all__ = [
     "scatter",
 ]
 
-# Okabe and Ito 2008, "Color Universal Design", without their yellow, too faint for a line on white; then three of Paul Tol's.
+# Okabe and Ito 2008, "Color Universal Design", without their yellow, too faint for a line on white;
+# then three of Paul Tol's.
 COLORS = (
     "#0072B2",
     "#D55E00",
@@ -81,9 +83,10 @@ _styled = matplotlib.style.context(
 def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
     """Write ``figure`` to ``path`` as a PNG, whole or not at all, and return the path.
 
-    Arguments: ``figure``; ``path``, which ends in ".png" and whose missing folders are made; ``alt``, a sentence for
-    those who cannot see the figure, stored as the PNG's text "Description"; ``dpi``, pixels per inch.
-    Raises :class:`ValueError` for another ending and for an empty ``alt``.
+    Arguments: ``figure``; ``path``, which ends in ".png" and whose missing folders are made;
+    ``alt``, a sentence for those who cannot see the figure, stored as the PNG's text "Description";
+    ``dpi``, pixels per inch. Raises :class:`ValueError` for another ending and for an empty
+    ``alt``.
     """
     path = Path(path)
     if path.suffix != ".png":
@@ -98,14 +101,7 @@ def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
     figure.savefig(
         png, format="png", dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.1
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(png.getbuffer())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_whole(path, png.getvalue())
 
 
 # Images.
@@ -117,9 +113,9 @@ def mosaic(
 ) -> Figure:
     """A batch of images side by side, row by row (B4).
 
-    Arguments: ``x``, at most ``rows * columns`` images (N, H, W, 1) or (N, H, W, 3); ``bounds``, the pixel values
-    that are black and white; ``title``. Raises :class:`TypeError` or :class:`ValueError` for what is no such batch,
-    and for more images than cells.
+    Arguments: ``x``, at most ``rows * columns`` images (N, H, W, 1) or (N, H, W, 3); ``bounds``,
+    the pixel values that are black and white; ``title``. Raises :class:`TypeError` or
+    :class:`ValueError` for what is no such batch, and for more images than cells.
     """
     x = _checked(x, bounds, "x")
     count, height, width, channels = x.shape
@@ -151,9 +147,10 @@ def images(
 ) -> Figure:
     """A grid of images, each titled with its predicted label and confidence (B4).
 
-    Arguments: ``x``, images (N, H, W, 1) or (N, H, W, 3); ``labels``, integers (N,), and ``confidences``, shares
-    (N,), both optional; ``class_names``, one name per label, else the number is shown; ``columns`` of the grid;
-    ``bounds``, the pixel values that are black and white; ``title`` of the whole figure. Raises :class:`TypeError` or
+    Arguments: ``x``, images (N, H, W, 1) or (N, H, W, 3); ``labels``, integers (N,), and
+    ``confidences``, shares (N,), both optional; ``class_names``, one name per label, else the
+    number is shown; ``columns`` of the grid; ``bounds``, the pixel values that are black and white;
+    ``title`` of the whole figure. Raises :class:`TypeError` or
     :class:`ValueError` for what is no such batch, and for labels that do not fit.
     """
     x = _checked(x, bounds, "x")
@@ -172,7 +169,8 @@ def images(
 
 
 def image(x, *, label=None, confidence=None, class_names=None, bounds=(0.0, 1.0)) -> Figure:
-    """One image (H, W, 1) or (H, W, 3), titled with its predicted label and confidence (B4); else as :func:`images`."""
+    """One image (H, W, 1) or (H, W, 3), titled with its predicted label and confidence (B4); else
+    as :func:`images`."""
     labels = None if label is None else to_numpy(label).reshape(1)
     confidences = None if confidence is None else to_numpy(confidence).reshape(1)
     return images(
@@ -192,13 +190,15 @@ def attack_figure(
 ) -> Figure:
     r"""Original, perturbation and adversarial image, with what ``model`` sees in them (C5, D4, E8).
 
-    One example stands in a row, several stand in columns. A perturbation :math:`\delta` is drawn on a scale s that is
-    the same for all and is written beside it: for gray images from -s (blue) over 0 (white) to s (red); for RGB as
+    One example stands in a row, several stand in columns. A perturbation :math:`\delta` is drawn on
+    a scale s that is the same for all and is written beside it: for gray images from -s (blue) over
+    0 (white) to s (red); for RGB as
     :math:`\delta / 2s + 1/2`, so that no change is gray.
 
-    Arguments: ``result``, an :class:`AttackResult` of N images; ``model``, any callable from images to logits;
-    ``class_names``, one name per label; ``scale``, s in pixel values, beyond which the colors saturate, by default
-    the largest change; ``bounds``, the pixel values that are black and white; ``title``. Raises :class:`TypeError` or
+    Arguments: ``result``, an :class:`AttackResult` of N images; ``model``, any callable from images
+    to logits; ``class_names``, one name per label; ``scale``, s in pixel values, beyond which the
+    colors saturate, by default the largest change; ``bounds``, the pixel values that are black and
+    white; ``title``. Raises :class:`TypeError` or
     :class:`ValueError` for images outside ``bounds`` and for a scale <= 0.
     """
     before, after = (
@@ -258,9 +258,9 @@ def curves(
 ) -> Figure:
     """Named lines in one diagram: whatever is measured against something, a ROC curve too.
 
-    Arguments: ``lines``, name -> (x, y), two arrays of one length; ``xlabel`` and ``ylabel``; ``percent``, whether y
-    is a share, drawn from 0 to 100%; ``title``. Raises :class:`ValueError` without lines, and for x and y that do not
-    match.
+    Arguments: ``lines``, name -> (x, y), two arrays of one length; ``xlabel`` and ``ylabel``;
+    ``percent``, whether y is a share, drawn from 0 to 100%; ``title``. Raises :class:`ValueError`
+    without lines, and for x and y that do not match.
     """
     figure = Figure(figsize=(6.4, 4))
     _draw_lines(figure.subplots(), lines, xlabel, ylabel, percent)
@@ -271,8 +271,8 @@ def curves(
 def epsilon_curves(measured: Mapping[str, EpsilonCurve], *, title: str | None = None) -> Figure:
     """Accuracy, and beside it confidence in the predicted label, against eps (B6, C6).
 
-    Arguments: ``measured``, name -> curve, as :func:`minadv.evaluation.accuracy_curve` returns them; ``title``.
-    Raises :class:`ValueError` without curves.
+    Arguments: ``measured``, name -> curve, as :func:`minadv.evaluation.accuracy_curve` returns
+    them; ``title``. Raises :class:`ValueError` without curves.
     """
     figure = Figure(figsize=(8, 3.6))
     for ax, quantity in zip(
@@ -289,9 +289,9 @@ def epsilon_curves(measured: Mapping[str, EpsilonCurve], *, title: str | None = 
 def history(record, *, title: str | None = None) -> Figure:
     """Loss and accuracy of a training, epoch by epoch, on training and validation images.
 
-    Arguments: ``record``, with the lists ``loss``, ``accuracy``, ``validation_loss`` and ``validation_accuracy``, one
-    number per epoch, as attributes or as keys; what is missing or empty is left out; ``title``.
-    Raises :class:`ValueError` when all are empty.
+    Arguments: ``record``, with the lists ``loss``, ``accuracy``, ``validation_loss`` and
+    ``validation_accuracy``, one number per epoch, as attributes or as keys; what is missing or
+    empty is left out; ``title``. Raises :class:`ValueError` when all are empty.
     """
 
     def recorded(name: str) -> list:
@@ -328,14 +328,15 @@ def bars(
 ) -> Figure:
     """Groups of bars with their values written above: one color per series, one group per key.
 
-    Arguments: ``series``, name -> {group: value}, the same groups in each; ``ylabel``; ``percent``, whether the
-    values are shares, drawn from 0 to 100%; ``title``. Raises :class:`ValueError` without series, and for groups that
-    differ.
+    Arguments: ``series``, name -> {group: value}, the same groups in each; ``ylabel``; ``percent``,
+    whether the values are shares, drawn from 0 to 100%; ``title``. Raises :class:`ValueError`
+    without series, and for groups that differ.
     """
     groups = list(next(iter(series.values()), []))
     if not groups or any(set(values) != set(groups) for values in series.values()):
         raise ValueError(
-            f"series must have the same groups, at least one, got {[list(v) for v in series.values()]}"
+            "series must have the same groups, at least one, got "
+            f"{[list(v) for v in series.values()]}"
         )
     width = 0.8 / len(series)
     figure = Figure(figsize=(max(6.4, 0.55 * len(groups) * len(series) + 1), 4))
@@ -347,6 +348,7 @@ def bars(
         drawn = ax.bar(left, heights, 0.94 * width, label=name, **look)
         ax.bar_label(drawn, fmt="{:.0%}" if percent else "{:.3g}", padding=2, fontsize=8)
     ax.set_xticks(range(len(groups)), [textwrap.fill(group, 14) for group in groups])
+    _as_they_are(ax.get_xticklabels())
     ax.set_ylabel(ylabel)
     if percent:
         _percent_axis(ax, 0, 1.05)
@@ -362,10 +364,12 @@ def histogram(
     threshold: float | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Distributions on the same bins, each as the share of its own examples, and a threshold between them (D10).
+    """Distributions on the same bins, each as the share of its own examples, and a threshold
+    between them (D10).
 
-    Arguments: ``samples``, name -> finite numbers; ``xlabel``; ``bins``, how many; ``threshold``, where to draw a
-    line; ``title``. Raises :class:`ValueError` for samples that are missing, empty or not finite.
+    Arguments: ``samples``, name -> finite numbers; ``xlabel``; ``bins``, how many; ``threshold``,
+    where to draw a line; ``title``. Raises :class:`ValueError` for samples that are missing, empty
+    or not finite.
     """
     samples = {name: to_numpy(values, dtype=float).ravel() for name, values in samples.items()}
     if not samples or not all(
@@ -415,11 +419,13 @@ def scatter(
     arrows: tuple | None = None,
     title: str | None = None,
 ) -> Figure:
-    """A two-dimensional embedding, one color and marker per class; arrows lead from clean to adversarial points (D7).
+    """A two-dimensional embedding, one color and marker per class; arrows lead from clean to
+    adversarial points (D7).
 
-    Arguments: ``points`` (N, 2); ``labels``, integers (N,); ``class_names``, one name per label; ``marked``,
-    name -> points (M, 2) to ring in black; ``arrows``, (tails (M, 2), heads (M, 2)); ``title``.
-    Raises :class:`TypeError` or :class:`ValueError` for other shapes, and for labels that do not fit.
+    Arguments: ``points`` (N, 2); ``labels``, integers (N,); ``class_names``, one name per label;
+    ``marked``, name -> points (M, 2) to ring in black; ``arrows``, (tails (M, 2), heads (M, 2));
+    ``title``. Raises :class:`TypeError` or :class:`ValueError` for other shapes, and for labels
+    that do not fit.
     """
     points, labels = _points(points, "points"), _integers(labels, len(points))
     figure = _image_figure(6.4, 5, title)
@@ -468,10 +474,11 @@ def heatmap(
 ) -> Figure:
     """A matrix in color: a saliency map (D5), or a transfer matrix with its numbers (C6).
 
-    Arguments: ``values`` (R, C), finite; ``rows`` and ``columns``, their names; ``xlabel`` and ``ylabel``;
-    ``numbers``, a format such as ".0%" to write each value in its cell; ``limits``, the values at the ends of the
-    color scale, by default 0 to the largest, or where there are negative ones symmetric about 0, in two colors;
-    ``title``. Raises :class:`ValueError` for another shape, NaN, names that do not fit, and empty limits.
+    Arguments: ``values`` (R, C), finite; ``rows`` and ``columns``, their names; ``xlabel`` and
+    ``ylabel``; ``numbers``, a format such as ".0%" to write each value in its cell; ``limits``, the
+    values at the ends of the color scale, by default 0 to the largest, or where there are negative
+    ones symmetric about 0, in two colors; ``title``. Raises :class:`ValueError` for another shape,
+    NaN, names that do not fit, and empty limits.
     """
     values = to_numpy(values, dtype=float)
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
@@ -497,11 +504,13 @@ def heatmap(
     ]:
         if names is not None and len(names) != count:
             raise ValueError(
-                f"rows and columns must name the {values.shape} values, got {len(names)} names for {count}"
+                f"rows and columns must name the {values.shape} values, got {len(names)} names for "
+                f"{count}"
             )
         if names is not None:
             axis.set_ticks(range(count), [textwrap.fill(name, 24) for name in names])
             axis.set_tick_params(length=0)
+            _as_they_are(axis.get_ticklabels())
     if columns is not None and max(map(len, columns)) * LETTER > 3.5 / len(
         columns
     ):  # wider than a cell
@@ -521,7 +530,8 @@ def heatmap(
 
 
 def _checked(x, bounds, name: str) -> np.ndarray:
-    """``x`` as a NumPy batch of images inside ``bounds``: pixels outside would be shown as if they were inside."""
+    """``x`` as a NumPy batch of images inside ``bounds``: pixels outside would be shown as if they
+    were inside."""
     x = to_numpy(x)
     low, high = bounds
     if x.dtype.kind != "f":
@@ -632,7 +642,8 @@ def _draw_lines(ax, lines: Mapping[str, tuple], xlabel: str, ylabel: str, percen
         x, y = to_numpy(x), to_numpy(y)
         if x.ndim != 1 or x.shape != y.shape:
             raise ValueError(
-                f"line {name!r} must be two arrays of one length, got shapes {x.shape} and {y.shape}"
+                f"line {name!r} must be two arrays of one length, got shapes {x.shape} and "
+                f"{y.shape}"
             )
         if x.size:
             look = {
@@ -671,17 +682,25 @@ def _with_legend(figure: Figure) -> Figure:
         for drawn, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     labels = [textwrap.fill(label, 24) for label in named]
-    figure.axes[-1].legend(
+    legend = figure.axes[-1].legend(
         named.values(), labels, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0
     )
+    _as_they_are(legend.get_texts())
     return figure
+
+
+def _as_they_are(texts) -> None:
+    """Draw names with dollars as they are: a class or a file may be called "$5"."""
+    for text in texts:
+        text.set_parse_math(False)
 
 
 def _titled(figure: Figure, title: str | None) -> Figure:
     if title is not None:
         figure.suptitle(
-            textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER)))
-        )  # at 12 points
+            textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER))),  # at 12 points
+            parse_math=False,  # a file's name may hold dollars
+        )
     return figure
 
 
@@ -690,6 +709,7 @@ def _color(i: int) -> str:
 
 
 def _readable_on(color) -> str:
-    """Black or white, whichever has the higher contrast on ``color`` (WCAG 2.2, relative luminance)."""
+    """Black or white, whichever has the higher contrast on ``color`` (WCAG 2.2, relative
+    luminance)."""
     r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3])
     return "black" if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 else "white"

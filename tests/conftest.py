@@ -1,4 +1,5 @@
-"""What every test starts from: a known backend, and Hypothesis settings that suit a shared, slow machine."""
+"""What every test starts from: a known backend, and Hypothesis settings that suit a shared, slow
+machine."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ backend = importlib.import_module(
     "minadv.backend"
 )  # the module, whatever minadv calls by this name
 
-# A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp` and `monkeypatch` are set up
-# once for all examples of a test, which is meant: the backend does not change from example to example.
+# A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp`
+# and `monkeypatch` are set up once for all examples of a test, which is meant: the backend does not
+# change from example to example.
 _settings = hypothesis.settings(
     deadline=None,
     print_blob=True,
@@ -43,16 +45,42 @@ def _switch(monkeypatch):
     monkeypatch.setattr(backend, "_current", None)
 
 
+def _device() -> str:
+    """What computes on a GPU here, or why nothing does."""
+    try:
+        cupy = backend.use_backend("cupy")
+        return f"CuPy {cupy.__version__}"
+    except backend.BackendError as error:
+        return f"none ({str(error).partition(':')[0]}): tests on CuPy are left out"
+    finally:
+        backend._current = None
+
+
+DEVICE = _device()
+
+
+def pytest_report_header(config):
+    return f"GPU: {DEVICE}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what would compute on CuPy where no GPU answers; the header says so, once."""
+    if DEVICE.startswith("none"):
+        items[:] = [
+            item
+            for item in items
+            if getattr(item, "callspec", None) is None or item.callspec.params.get("xp") != "cupy"
+        ]
+
+
 @pytest.fixture(params=["numpy", "strict", "cupy"])
 def xp(request, monkeypatch):
-    """The module that computes: NumPy, the strict stand-in for CuPy, and CuPy itself where a GPU answers.
+    """The module that computes: NumPy, the strict stand-in for CuPy, and CuPy where a GPU answers.
 
-    ``use_backend`` has been called, so new data and weights are made there; ``xp.asarray(...)`` makes an array there. Only
-    some of them: ``@pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)``.
+    ``use_backend`` has been called, so new data and weights are made there; ``xp.asarray(...)``
+    makes an array there. Only some of them:
+    ``@pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)``.
     """
     if request.param == "strict":
         monkeypatch.setitem(sys.modules, "cupy", strict_cupy.cupy)
-    try:
-        return backend.use_backend("numpy" if request.param == "numpy" else "cupy")
-    except backend.BackendError as error:
-        return pytest.skip(f"no GPU: {str(error).partition(':')[0]}")
+    return backend.use_backend("numpy" if request.param == "numpy" else "cupy")

@@ -1,14 +1,16 @@
 """A stand-in for CuPy that runs without a GPU and is at least as strict.
 
-Code that is right on NumPy breaks on CuPy for a handful of reasons: it converts implicitly, it mixes arrays of the two modules,
-it expects a number where CuPy returns a 0-d array, it uses a function or a keyword that CuPy does not have. Here it breaks the
-same way, on any machine. NumPy computes: a call unwraps its arrays, runs, and wraps what comes back (:func:`_call`); the
-strictness is what this refuses to unwrap.
+Code that is right on NumPy breaks on CuPy for a handful of reasons: it converts implicitly, it
+mixes arrays of the two modules, it expects a number where CuPy returns a 0-d array, it uses a
+function or a keyword that CuPy does not have. Here it breaks the same way, on any machine. NumPy
+computes: a call unwraps its arrays, runs, and wraps what comes back (:func:`_call`); the strictness
+is what this refuses to unwrap.
 
-It also refuses a little that CuPy lets pass, because it is probably a mistake: a NumPy array as an index (a hidden copy to the
-GPU), different values assigned to one place (which of them stays is undefined on a GPU), and ``cupy.random`` (draw from a
-``numpy.random.Generator`` and move). The tables below were read off CuPy 13.6 and 14.2 beside NumPy 2.4; where CuPy is installed,
-with or without a GPU, ``test_backend.py`` reads them again.
+It also refuses a little that CuPy lets pass, because it is probably a mistake: a NumPy array as an
+index (a hidden copy to the GPU), different values assigned to one place (which of them stays is
+undefined on a GPU), and ``cupy.random`` (draw from a ``numpy.random.Generator`` and move). The
+tables below were read off CuPy 13.6 and 14.2 beside NumPy 2.4; where CuPy is installed, with or
+without a GPU, ``test_backend.py`` reads them again.
 """
 
 from __future__ import annotations
@@ -21,30 +23,35 @@ import numpy as np
 
 # Functions and types of NumPy's that CuPy 13 or 14 lacks.
 LACKING = {
-    "numpy": """acos acosh apply_over_axes asin asinh astype atan atan2 atanh bitwise_count bitwise_invert bitwise_left_shift
-        bitwise_right_shift block bool busday_count busday_offset bytes_ character clongdouble complex256 concat cumulative_prod
-        cumulative_sum datetime64 datetime_as_string einsum_path flexible float128 geomspace histogram_bin_edges insert is_busday
-        isnat long longdouble matrix_transpose matvec nanpercentile nanquantile object_ permute_dims polyder polydiv polyint pow
-        put_along_axis record spacing str_ timedelta64 trapezoid ulong unique_all unique_counts unique_inverse unique_values unstack
-        vecdot vecmat void""",
-    "numpy.linalg": """cond cross diagonal eig eigvals matmul matrix_norm matrix_transpose multi_dot outer svdvals tensordot trace
-        vecdot vector_norm""",
+    "numpy": """acos acosh apply_over_axes asin asinh astype atan atan2 atanh bitwise_count
+        bitwise_invert bitwise_left_shift bitwise_right_shift block bool busday_count
+        busday_offset bytes_ character clongdouble complex256 concat cumulative_prod
+        cumulative_sum datetime64 datetime_as_string einsum_path flexible float128 geomspace
+        histogram_bin_edges insert is_busday isnat long longdouble matrix_transpose matvec
+        nanpercentile nanquantile object_ permute_dims polyder polydiv polyint pow
+        put_along_axis record spacing str_ timedelta64 trapezoid ulong unique_all
+        unique_counts unique_inverse unique_values unstack vecdot vecmat void""",
+    "numpy.linalg": """cond cross diagonal eig eigvals matmul matrix_norm matrix_transpose multi_dot
+        outer svdvals tensordot trace vecdot vector_norm""",
     "numpy.ndarray": "byteswap ctypes getfield mT resize setfield setflags to_device",
 }
-# Those it has and the stand-in leaves out: text and files, Python called per element, the raw memory.
+# Those it has and the stand-in leaves out: text and files, Python called per element, the raw
+# memory.
 LEFT_OUT = {
-    "numpy": """apply_along_axis array2string array_repr array_str packbits piecewise save savetxt savez savez_compressed
-        trim_zeros unpackbits""",
+    "numpy": """apply_along_axis array2string array_repr array_str packbits piecewise save savetxt
+        savez savez_compressed trim_zeros unpackbits""",
     "numpy.ndarray": "data device dump dumps flat tofile tobytes",
 }
-# Ufuncs and functions that dispatch on their arrays are there of themselves; anything else only if it is named here.
+# Ufuncs and functions that dispatch on their arrays are there of themselves; anything else only if
+# it is named here.
 ALSO_FUNCTIONS = "ascontiguousarray asfortranarray as_strided"
 CREATE = "arange empty eye identity indices ones tri tril_indices triu_indices diag_indices zeros"
-AS_THEY_ARE = """broadcast_shapes dtype e euler_gamma finfo iinfo index_exp inf isscalar issubdtype nan ndindex newaxis pi
-    promote_types s_ LinAlgError"""
+AS_THEY_ARE = """broadcast_shapes dtype e euler_gamma finfo iinfo index_exp inf isscalar issubdtype
+        nan ndindex newaxis pi promote_types s_ LinAlgError"""
 SUBMODULES = "numpy.fft numpy.lib numpy.lib.stride_tricks numpy.linalg"
 
-NO_KEYWORD = "correction device initial like mean stable subok where writeable"  # nowhere in CuPy, but in copyto(where=)
+# nowhere in CuPy, but in copyto(where=)
+NO_KEYWORD = "correction device initial like mean stable subok where writeable"
 NO_KEYWORD_IN = {
     "axis": "lexsort",
     "casting": "astype",
@@ -69,7 +76,8 @@ UFUNC_METHODS = {
 }
 COMPARISONS = "equal greater greater_equal less less_equal not_equal"
 NO_ARRAY_NEEDED = "can_cast linspace logspace min_scalar_type ndim result_type shape"
-ONE_ARRAY_ONLY = "broadcast_to repeat reshape"  # the rest are lengths, and an array, even a 0-d one, is no length
+# the rest are lengths, and an array, even a 0-d one, is no length
+ONE_ARRAY_ONLY = "broadcast_to repeat reshape"
 ZERO_DIMENSIONAL = (
     "allclose array_equal array_equiv count_nonzero"  # where NumPy returns Python's bool or int
 )
@@ -90,7 +98,8 @@ def _unwrap(x):
 
 
 def _wrap(x, given=()):
-    """NumPy's arrays and scalars as arrays of ours; one that was ``given`` (``out=``) comes back as the object it was."""
+    """NumPy's arrays and scalars as arrays of ours; one that was ``given`` (``out=``) comes back as
+    the object it was."""
     if isinstance(x, (np.ndarray, np.generic)):
         return next((array for array in given if array._array is x), ndarray(np.asarray(x)))
     if isinstance(x, (list, tuple)):
@@ -131,7 +140,8 @@ def _call(function, name, /, *args, **kwargs):
 
 
 def _create(function, name, /, *args, **kwargs):
-    """A new array from numbers alone: nothing is unwrapped, so that NumPy itself refuses ours as a length."""
+    """A new array from numbers alone: nothing is unwrapped, so that NumPy itself refuses ours as a
+    length."""
     _check_keywords(name, kwargs)
     return _wrap(function(*args, **kwargs))
 
@@ -149,7 +159,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(
-            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct one explicitly."
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct "
+            "one explicitly."
         )
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
@@ -211,7 +222,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
             places = np.arange(self.size).reshape(self.shape)[_unwrap(key)]
             if np.unique(places).size < places.size:
                 raise ValueError(
-                    "different values are assigned to one place: which of them stays is undefined on a GPU"
+                    "different values are assigned to one place: which of them stays is undefined "
+                    "on a GPU"
                 )
         _call(np.ndarray.__setitem__, "assignment", self, key, value)
 
@@ -241,7 +253,9 @@ class Mirror(ModuleType):
     def __getattr__(self, name):
         if (
             name
-            in f"{LACKING.get(self._inner.__name__, '')} {LEFT_OUT.get(self._inner.__name__, '')}".split()
+            in (
+                LACKING.get(self._inner.__name__, "") + " " + LEFT_OUT.get(self._inner.__name__, "")
+            ).split()
         ):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         ours = self._mirrored(name, getattr(self._inner, name))
@@ -272,7 +286,8 @@ class Mirror(ModuleType):
 
 
 def array(a, dtype=None, copy=True, order="K", *, ndmin=0) -> ndarray:
-    """A new array from numbers or from arrays of one module. What was NumPy's is copied, as by the way to a GPU."""
+    """A new array from numbers or from arrays of one module. What was NumPy's is copied, as by the
+    way to a GPU."""
     if any(isinstance(x, ndarray) for x in _arrays_in([a])):
         return _call(np.array, "array", a, dtype, copy=copy or None, order=order, ndmin=ndmin)
     return ndarray(np.array(a, dtype, order=order, ndmin=ndmin))

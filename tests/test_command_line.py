@@ -142,7 +142,7 @@ class TestAttack:
         Image.fromarray(
             np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
         ).save(image)
-        names.write_text("Healthy\nUnhealthy\n", encoding="utf-8")
+        names.write_text("Healthy\nUnhealthy\n", encoding="utf-8-sig")  # as Notepad does
         models.save_weights(models.cnn((9, 10, 1), 2), weights)
         given = [image, "--weights", weights, "--shape", 9, 10, 1, "--names", names, "--eps", "0.9"]
         code, out, err = run(capsys, *given)
@@ -153,13 +153,24 @@ class TestAttack:
         assert aimed in (0, 1)
         assert np.load(tmp_path / "photo_adversarial.npy").shape == (1, 9, 10, 1)
 
-    def test_without_weights_it_trains_on_the_digits(self, capsys, mlp, monkeypatch):
+    def test_without_weights_it_trains_on_the_sample(self, capsys, tmp_path, monkeypatch):
         monkeypatch.setitem(
-            command_line.MODELS, "mlp", (models.mlp, {"batch_size": 64, "epochs": 4})
+            command_line.MODELS, "mlp", (models.mlp, {"batch_size": 64, "epochs": 1})
         )
-        code, out, err = run(capsys, mlp[0], "--model", "mlp", "--eps", "0.4")
+        image = save_image(data.mnist_sample().x_test[:1], tmp_path / "seven.png")
+        code, out, err = run(capsys, image, "--model", "mlp", "--eps", "0.2")
         assert (code, err) == (0, "")
-        assert out.startswith("digit.png: 0 (")
+        assert out.startswith("seven.png: 7 (")
+
+    def test_ctrl_c_while_it_trains_attacks_nothing(self, capsys, mlp, tmp_path, monkeypatch):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(command_line.training, "fit", interrupted)
+        code, out, err = run(capsys, mlp[0], "--model", "mlp", "--eps", "0.4")
+        assert (code, out) == (130, "")
+        assert err == "python -m minadv attack: interrupted: nothing was attacked\n"
+        assert [p.name for p in tmp_path.iterdir()] == ["digit.png"]
 
     def test_a_warning_is_one_line(self, capsys, mlp, monkeypatch):
         """A linear model on the brink: FGSM takes it over by less than rounding takes back."""
@@ -174,7 +185,8 @@ class TestAttack:
         code, _, err = run(capsys, *mlp, "--eps", 10.47 / 255)
         assert code == 0
         assert err.startswith(
-            "python -m minadv attack: warning: rounding to 8 bits undoes the attack: digit_adversarial.png is read as 0"
+            "python -m minadv attack: warning: rounding to 8 bits undoes the attack: "
+            "digit_adversarial.png is read as 0"
         )
         assert err.count("\n") == 1
 

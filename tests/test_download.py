@@ -1,4 +1,5 @@
-"""Downloads into a cache, from real servers on the loopback interface: good, damaged, cut short, dead, and killed half-way."""
+"""Downloads into a cache, from real servers on the loopback interface: good, damaged, cut short,
+dead, and killed half-way."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from minadv.data import download
 from minadv.data.download import STALE, fetch
 from minadv.data.idx import DataError
 
@@ -25,7 +27,8 @@ PATIENCE = 60  # seconds until a test gives up on another process
 
 @dataclass
 class Mirror:
-    """A server of files. ``cut`` closes the connection after half of a file, ``stall`` falls silent there until ``go_on``."""
+    """A server of files. ``cut`` closes the connection after half of a file, ``stall`` falls silent
+    there until ``go_on``."""
 
     files: dict[str, bytes]
     manner: str = "whole"
@@ -39,7 +42,18 @@ class Mirror:
         if content is None:
             request.send_error(404)
             return
+        if self.manner == "moved":
+            request.send_response(302)
+            request.send_header("Location", "http://example.invalid/file")
+            request.end_headers()
+            return
         request.send_response(200)
+        if self.manner in ("endless", "slow"):  # no length is announced
+            request.end_headers()
+            with suppress(OSError):
+                while not self.go_on.wait(0.02 if self.manner == "slow" else 0):
+                    request.wfile.write(b"x" if self.manner == "slow" else b"x" * 65536)
+            return
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
         request.wfile.write(content if self.manner == "whole" else content[: len(content) // 2])
@@ -169,7 +183,7 @@ def test_when_all_fail_every_mirror_is_named_with_its_reason(cache):
     reasons = [
         (wrong.url, "hash"),
         (missing.url, "404"),
-        (cut.url, "IncompleteRead"),
+        (cut.url, "cut short"),
         (dead, "refused"),
         ("gopher://nowhere/", "protocol"),
     ]
@@ -177,6 +191,31 @@ def test_when_all_fail_every_mirror_is_named_with_its_reason(cache):
         assert line.strip().startswith(f"{url}file: ")
         assert reason in line
     assert files_in(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [("endless", "more than the 1,000,000 bytes"), ("slow", "longer than the 1 seconds")],
+)
+def test_a_download_is_bounded(cache, monkeypatch, manner, reason):
+    monkeypatch.setattr(download, "LARGEST", 1_000_000)
+    monkeypatch.setattr(download, "LONGEST", 1)
+    with serve({"file": CONTENT}, manner) as mirror:
+        with pytest.raises(DataError, match=reason):
+            get(mirror.url)
+        mirror.go_on.set()
+    assert files_in(cache) == []
+
+
+def test_only_https_is_asked(cache):
+    with pytest.raises(DataError, match="the protocol must be https"):
+        get("http://example.invalid/")
+
+
+def test_a_redirection_leads_to_no_other_protocol(cache):
+    error = pytest.raises(DataError, match=r"must be https, got http://example.invalid/file")
+    with serve({"file": CONTENT}, "moved") as mirror, error:
+        get(mirror.url)
 
 
 def test_a_cache_that_cannot_be_made(cache):

@@ -223,8 +223,8 @@ class TestPCA:
             (np.ones((1, 3)), 1, ValueError, r"at least two examples.*\(1, 3\)"),
             (np.ones((3, 0)), 1, ValueError, r"at least one feature.*\(3, 0\)"),
             (np.array([[1.0, np.nan], [0.0, 1.0]]), 1, ValueError, "finite"),
-            (np.ones((3, 5)), 4, ValueError, r"components must be in \[1, 3\], got 4"),
-            (np.ones((3, 5)), 0, ValueError, r"components must be in \[1, 3\], got 0"),
+            (np.ones((3, 5)), 4, ValueError, "components must be <= 3, got 4"),
+            (np.ones((3, 5)), 0, ValueError, "components must be >= 1, got 0"),
             (np.ones((3, 5)), 1.0, TypeError, "components must be an integer, got 1.0"),
             (np.ones((3, 5)), True, TypeError, "components must be an integer, got True"),
         ],
@@ -277,7 +277,8 @@ class TestProbabilities:
             assert residual < 1e-16 * len(j)
 
     def test_two_points_at_unequal_distances(self):
-        # of three points on a line, the middle one picks its neighbors with probability p and 1 - p, whose entropy is known
+        # of three points on a line, the middle one picks its neighbors with probability p and 1 -
+        # p, whose entropy is known
         p = conditional_probabilities(np.array([[0.0], [1.0], [3.0]]), 1.7)[1]
         assert p[0] > p[2]
         assert -p[0] * math.log2(p[0]) - p[2] * math.log2(p[2]) == pytest.approx(
@@ -368,7 +369,7 @@ class TestProbabilities:
             ),
             (39.5, ValueError, "perplexity must be <= N - 1 = 39"),
             (0.5, ValueError, "perplexity must be >= 1, got 0.5"),
-            (math.nan, ValueError, "perplexity must be >= 1, got nan"),
+            (math.nan, ValueError, "perplexity must be finite, got nan"),
             (math.inf, ValueError, "perplexity"),
             ("5", TypeError, "perplexity must be a number, got '5'"),
         ],
@@ -442,7 +443,8 @@ class TestDivergence:
         )  # action and reaction
 
     def test_two_points_far_apart_in_float32(self):
-        # each other's only neighbor, at a distance that is lost when 1 is added to its kernel: P = Q still
+        # each other's only neighbor, at a distance that is lost when 1 is added to its kernel: P =
+        # Q still
         p, y = np.array([[0, 0.5], [0.5, 0]], np.float32), np.array([[0, 0], [1e6, 0]], np.float32)
         assert kl_divergence(p, y) == pytest.approx(0, abs=1e-6)
         assert np.isfinite(kl_gradient(p, y)).all()
@@ -483,7 +485,7 @@ class TestDivergence:
         for function in (kl_divergence, kl_gradient):
             with pytest.raises(
                 ValueError,
-                match=r"p must be \(N, N\) and y \(N, components\), got shapes \(15, 15\) and \(14, 2\)",
+                match=r"y \(N, components\), got shapes \(15, 15\) and \(14, 2\)",
             ):
                 function(p, y[1:])
 
@@ -626,7 +628,8 @@ class TestTSNE:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_no_clusters_to_exaggerate(self, dtype):
-        # 50 neighbors of 60: exaggerated attraction draws all points into one, in float32 even exactly, where the gradient is 0
+        # 50 neighbors of 60: exaggerated attraction draws all points into one, in float32 even
+        # exactly, where the gradient is 0
         x = cloud(60, dtype=dtype)
         result = tsne(x, perplexity=50.0, steps=400, exaggeration_steps=200)
         without = tsne(x, perplexity=50.0, steps=200, exaggeration_steps=0)
@@ -664,16 +667,16 @@ class TestTSNE:
         [
             ({"perplexity": 40}, ValueError, "perplexity must be <= N - 1 = 39"),
             ({"components": 0}, ValueError, "components must be >= 1, got 0"),
-            ({"components": 7}, ValueError, r"components must be in \[1, 6\], got 7"),
+            ({"components": 7}, ValueError, "components must be <= 6, got 7"),
             ({"steps": -1}, ValueError, "steps must be >= 0, got -1"),
             ({"steps": 10.0}, TypeError, "steps must be an integer, got 10.0"),
             ({"exaggeration_steps": -1}, ValueError, "exaggeration_steps must be >= 0, got -1"),
             ({"early_exaggeration": 0.5}, ValueError, "early_exaggeration must be >= 1, got 0.5"),
             ({"learning_rate": -1.0}, ValueError, "learning_rate must be >= 0, got -1.0"),
-            ({"learning_rate": math.nan}, ValueError, "learning_rate must be >= 0, got nan"),
+            ({"learning_rate": math.nan}, ValueError, "learning_rate must be finite, got nan"),
             ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number, got 'fast'"),
             ({"momentum": (0.5,)}, ValueError, r"momentum must be two numbers.*\(0.5,\)"),
-            ({"momentum": (0.5, 1.5)}, ValueError, r"momentum must be in \[0, 1\], got 1.5"),
+            ({"momentum": (0.5, 1.5)}, ValueError, "momentum must be <= 1, got 1.5"),
             (
                 {"init": "spectral"},
                 ValueError,

@@ -184,7 +184,8 @@ class TestRobustAccuracy:
 
 
 class TestCurves:
-    """A line in one dimension: x is of class 1 where x > 0, and the strongest attack moves it left by eps."""
+    """A line in one dimension: x is of class 1 where x > 0, and the strongest attack moves it left
+    by eps."""
 
     x, y = np.array([[0.05], [0.15], [0.25], [0.35], [-0.1]]), np.array([1, 1, 1, 1, 1])
 
@@ -236,7 +237,8 @@ class TestCurves:
             ev.accuracy_curve(self.model, lambda eps: self.x, self.y, epsilons)
 
     def test_transfer_matrix_has_sources_in_rows_and_judges_in_columns(self):
-        # Model i reads feature i as the log-odds of class 1; an attack on it spoils the first (i + 1) examples in that feature.
+        # Model i reads feature i as the log-odds of class 1; an attack on it spoils the first (i +
+        # 1) examples in that feature.
         x, y = np.ones((4, 3)), np.ones(4, int)
         models = [lambda x, i=i: np.stack([np.zeros(len(x)), x[:, i]], axis=1) for i in range(3)]
 
@@ -389,7 +391,8 @@ class TestScores:
 
 
 class TestOnEveryBackend:
-    """Per example: arrays where the images are. Over examples: Python numbers and NumPy arrays, the same everywhere."""
+    """Per example: arrays where the images are. Over examples: Python numbers and NumPy arrays, the
+    same everywhere."""
 
     z = np.array([[0.5, 2, -1], [3, 0, 1], [0, 0, 4], [1, 2, 0]], np.float32)
     y = np.array([1, 0, 1, 0])

@@ -30,7 +30,8 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def meaning(content: bytes) -> tuple[int, tuple[int, ...], bytes] | None:
-    """(type code, shape, native elements) of a plain IDX file, worked out byte by byte, or None if it is damaged."""
+    """(type code, shape, native elements) of a plain IDX file, worked out byte by byte, or None if
+    it is damaged."""
     if (
         len(content) < 4
         or content[:2] != b"\0\0"
@@ -61,7 +62,8 @@ def as_meaning(array: np.ndarray):
 
 
 def read_or_error(path: Path) -> np.ndarray | None:
-    """The array, or None for a DataError that names the file; anything else that is raised fails the test."""
+    """The array, or None for a DataError that names the file; anything else that is raised fails
+    the test."""
     try:
         return read_idx(path)
     except DataError as error:

@@ -1,4 +1,5 @@
-"""Files in, bytes out: each rounding against exact fractions, each kind of file against pixels written down here."""
+"""Files in, bytes out: each rounding against exact fractions, each kind of file against pixels
+written down here."""
 
 import struct
 import zlib
@@ -273,7 +274,8 @@ class TestShape:
         assert (color == pixels[..., None]).all()
 
     def test_shrinking_averages(self, tmp_path):
-        """A fine checkerboard is gray from afar: sampling some of its pixels would make it black or white."""
+        """A fine checkerboard is gray from afar: sampling some of its pixels would make it black or
+        white."""
         board = np.uint8(np.indices((64, 64)).sum(axis=0) % 2 * 255)
         assert (
             np.abs(

@@ -1,4 +1,5 @@
-"""The drawn leaves: the outline's area against its integral, edges against sharper drawings, and illness as an isolated change."""
+"""The drawn leaves: the outline's area against its integral, edges against sharper drawings, and
+illness as an isolated change."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def block_means(field, blocks):
 
 class TestOutline:
     def test_the_area_is_the_integral_of_the_half_width(self):
-        """For leaves without a notch that lie inside the image: the area is twice the integral of w(s) ds, bent or not."""
+        """For leaves without a notch that lie inside the image: the area is twice the integral of
+        w(s) ds, bent or not."""
         species = np.flatnonzero([kind.notch == 0 for kind in SPECIES]).repeat(30)
         dice, leaf = laid_out(species, 128)
         inside = (
@@ -42,7 +44,8 @@ class TestOutline:
         np.testing.assert_allclose(area[inside], integral[inside], rtol=0.03)
 
     def test_edges_are_smooth(self):
-        """Coverage at 32 pixels is what averaging a sharper drawing of the same leaves gives; taking it or leaving it is not."""
+        """Coverage at 32 pixels is what averaging a sharper drawing of the same leaves gives;
+        taking it or leaving it is not."""
         (_, coarse), (_, fine) = laid_out(each_species(8), 32), laid_out(each_species(8), 256)
         exact = block_means((fine.cover > 0.5).astype(np.float32), 32)
         smooth, hard = (
@@ -85,7 +88,8 @@ class TestDots:
         assert (dots(dice, leaf, most=4, radius=0.1).max(axis=(1, 2)) > 0.5).all()
 
     def test_one_dot_is_a_disc_of_its_radius(self):
-        """Half opaque at r sqrt(1.1): the area of that disc, for radii drawn uniformly from 0.5 to 1.3 times 0.2."""
+        """Half opaque at r sqrt(1.1): the area of that disc, for radii drawn uniformly from 0.5 to
+        1.3 times 0.2."""
         dice, leaf = laid_out(np.full(800, NAMES.index("linden")), 48)
         union = dots(dice, leaf, most=1, radius=0.2)
         area = (union > 0.5).sum(axis=(1, 2)) * leaf.pixel[:, 0, 0] ** 2
@@ -184,7 +188,8 @@ class TestDraw:
 
 
 def test_pixels_alone_do_not_tell_health():
-    """A linear classifier of the pixels stays well below what the task allows, so that a lesson's CNN has something to learn."""
+    """A linear classifier of the pixels stays well below what the task allows, so that a lesson's
+    CNN has something to learn."""
     linear_model = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)
     ill = np.arange(1500) % 2

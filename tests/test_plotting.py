@@ -61,7 +61,10 @@ def normal(count, mean=0.0):
     return np.random.default_rng(0).normal(mean, 1, count)
 
 
-LONG = "A title that is so long that it cannot possibly stand in a single line above the figure it belongs to"
+LONG = (
+    "A title that is so long that it cannot possibly stand in a single line "
+    "above the figure it belongs to"
+)
 GALLERY = {
     "mosaic": lambda: plotting.mosaic(digits(100), title=LONG),
     "mosaic in RGB": lambda: plotting.mosaic(digits(5, 3), rows=2, columns=3),
@@ -133,7 +136,8 @@ gallery = pytest.mark.parametrize("draw", GALLERY.values(), ids=GALLERY.keys())
 
 
 def texts(figure):
-    """Every text that is drawn; an axis keeps ticks beyond its ends, too, and does not draw them."""
+    """Every text that is drawn; an axis keeps ticks beyond its ends, too, and does not draw
+    them."""
     figure.draw_without_rendering()
     beyond = set()
     for axis in figure.findobj(matplotlib.axis.Axis):
@@ -186,7 +190,8 @@ def seen_at(figure, ax, x, y):
 class TestEveryFigure:
     @gallery
     def test_it_is_readable_and_changes_no_setting(self, draw):
-        """Each text is inside the figure, large enough and not over another; no legend hides anything; each image is an inch wide."""
+        """Each text is inside the figure, large enough and not over another; no legend hides
+        anything; each image is an inch wide."""
         before = dict(matplotlib.rcParams)
         figure = draw()
         assert dict(matplotlib.rcParams) == before
@@ -214,6 +219,23 @@ class TestEveryFigure:
         for picture in pictures(figure):
             box = picture.axes.get_window_extent()
             assert min(box.width, box.height) >= figure.dpi
+
+    @pytest.mark.parametrize(
+        "odd", [r"a$\frac$b.png", "$5 of $10", "100 % \\ {x", "a\nb", "\u202ebackward"]
+    )
+    def test_names_are_drawn_as_they_are(self, odd):
+        """Dollars are no formulas: one half of a pair would fail, and two would vanish."""
+        plotting.mosaic(np.zeros((1, 2, 2, 1)), title=odd).canvas.draw()
+        drawn = [
+            plotting.curves({odd: ([0, 1], [0, 1])}, xlabel="x", ylabel="y", title=odd),
+            plotting.bars({odd: {odd: 1.0}, "b": {odd: 2.0}}, ylabel="y"),
+            plotting.heatmap(np.eye(2), rows=[odd, "b"], columns=[odd, "b"]),
+        ]
+        for figure in drawn:
+            figure.canvas.draw()
+            formulas = [text for text in texts(figure) if "$" in text.get_text()]
+            assert not any(text.get_parse_math() for text in formulas)
+            assert bool(formulas) == ("$" in odd)
 
     @pytest.mark.parametrize("name", ["attack on one", "curves"])
     def test_the_callers_settings_do_not_show(self, name):
@@ -783,7 +805,8 @@ class TestSave:
                 plotting.save(self.figure(), tmp_path / "figure.png", alt=alt)
 
 
-# Severe protanomaly, deuteranomaly and tritanomaly in linear RGB: Machado, Oliveira and Fernandes 2009, table 1.
+# Severe protanomaly, deuteranomaly and tritanomaly in linear RGB: Machado, Oliveira and Fernandes
+# 2009, table 1.
 VISIONS = {
     "most people": np.eye(3),
     "no red cones": [

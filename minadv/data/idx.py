@@ -38,7 +38,8 @@ CHUNK = (
 
 
 class DataError(ValueError):
-    """A data file is missing, damaged or not what it should be; the message names the file and what is wrong."""
+    """A data file is missing, damaged or not what it should be; the message names the file and what
+    is wrong."""
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -46,12 +47,14 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
     ``path``: the file; any of the six element types, any number of dimensions.
 
-    Returns a NumPy array of the shape and element type that the header states, in native byte order.
+    Returns a NumPy array of the shape and element type that the header states, in native byte
+    order.
 
-    Raises :class:`TypeError` if ``path`` is no path, and :class:`DataError` if the file cannot be read, is not IDX, holds
-    fewer or more bytes than its header says, or fails gzip's own check.
+    Raises :class:`TypeError` if ``path`` is no path, and :class:`DataError` if the file cannot be
+    read, is not IDX, holds fewer or more bytes than its header says, or fails gzip's own check.
 
-    Format: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section "The IDX file format".
+    Format: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", section "The IDX
+    file format".
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path object, got {type(path).__name__}")
@@ -73,14 +76,16 @@ def _parse(stream) -> np.ndarray:
     if magic[:2] != b"\0\0" or magic[2] not in ELEMENT_TYPES:
         codes = ", ".join(f"{code:02x}" for code in ELEMENT_TYPES)
         raise ValueError(
-            f"not an IDX file: it should begin with 00 00 and a type code ({codes}), got {magic[:3].hex(' ')}"
+            f"not an IDX file: it should begin with 00 00 and a type code ({codes}), got "
+            f"{magic[:3].hex(' ')}"
         )
     dtype, dimensions = ELEMENT_TYPES[magic[2]], magic[3]
 
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
         raise ValueError(
-            f"the header should state {dimensions} sizes in {4 * dimensions} bytes, and ends after {len(sizes)}"
+            f"the header should state {dimensions} sizes in {4 * dimensions} bytes, and ends after "
+            f"{len(sizes)}"
         )
     shape = struct.unpack(f">{dimensions}I", sizes)
 
@@ -91,7 +96,8 @@ def _parse(stream) -> np.ndarray:
     if len(elements) != expected:
         held = f"only {len(elements)}" if len(elements) < expected else "more"
         raise ValueError(
-            f"the header states {dtype.newbyteorder('=')} {shape}, which is {expected} bytes; the file holds {held}"
+            f"the header states {dtype.newbyteorder('=')} {shape}, which is {expected} bytes; the "
+            f"file holds {held}"
         )
     return np.frombuffer(elements, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 

@@ -1,11 +1,13 @@
-"""Photographs of leaves, drawn: healthy ones, and ones with spots, scorched edges and yellow patches.
+"""Photographs of leaves, drawn: healthy ones, and ones with spots, scorched edges and yellow
+patches.
 
-A leaf has coordinates of its own: s along the midrib, from the base (-1) to the tip (1), and t across it. In them the outline is
-the curve f(s, t) = 0 of a function that is positive inside, veins are lines and spots are discs. Edges are smooth: to first order
-f / |grad f| is the distance to the outline in pixels, and it says what share of a pixel the leaf covers.
+A leaf has coordinates of its own: s along the midrib, from the base (-1) to the tip (1), and t
+across it. In them the outline is the curve f(s, t) = 0 of a function that is positive inside, veins
+are lines and spots are discs. Edges are smooth: to first order f / |grad f| is the distance to the
+outline in pixels, and it says what share of a pixel the leaf covers.
 
-A batch is computed at once. Numbers that belong to an image have the shape (N, 1, 1), its colors (N, 1, 1, 3), and what varies from
-pixel to pixel (N, H, W), so that they all broadcast.
+A batch is computed at once. Numbers that belong to an image have the shape (N, 1, 1), its colors
+(N, 1, 1, 3), and what varies from pixel to pixel (N, H, W), so that they all broadcast.
 """
 
 from __future__ import annotations
@@ -77,8 +79,9 @@ def draw(
 ) -> np.ndarray:
     """Images ``(N, size, size, 3)``, float32 in [0, 1], of one leaf each.
 
-    ``species``: ``(N,)``, indices into :data:`SPECIES`. ``severity``: ``(N,)``, how ill each leaf is, from 0 (healthy) to 1.
-    From the same state of ``rng`` come the same leaves on the same backgrounds, whatever their severity.
+    ``species``: ``(N,)``, indices into :data:`SPECIES`. ``severity``: ``(N,)``, how ill each leaf
+    is, from 0 (healthy) to 1. From the same state of ``rng`` come the same leaves on the same
+    backgrounds, whatever their severity.
     """
     dice = Dice(rng, len(species), size)
     leaf = lay_out(dice, species)
@@ -121,7 +124,8 @@ class Dice:
         ]
 
     def noise(self, cells: int) -> np.ndarray:
-        """A smooth field with the variance 1 everywhere: ``cells`` x ``cells`` normal numbers, blurred."""
+        """A smooth field with the variance 1 everywhere: ``cells`` x ``cells`` normal numbers,
+        blurred."""
         grid = self.rng.standard_normal((self.count, cells, cells), dtype=np.float32)
         pixels, centers = (np.arange(n, dtype=np.float32) + 0.5 for n in (self.size, cells))
         blur = np.exp(
@@ -196,7 +200,8 @@ def lay_out(dice: Dice, species: np.ndarray) -> Leaf:
 
 
 def dots(dice: Dice, leaf: Leaf, *, most: int, radius, count=np.inf) -> np.ndarray:
-    """Discs of about ``radius`` on the leaf, the first ``count`` (default all) of the ``most`` that are drawn: 1 inside, 0 outside."""
+    """Discs of about ``radius`` on the leaf, the first ``count`` (default all) of the ``most`` that
+    are drawn: 1 inside, 0 outside."""
     union = np.zeros_like(leaf.s)
     for k in range(most):
         s_k = dice.uniform(-0.7, 0.7)
@@ -208,7 +213,8 @@ def dots(dice: Dice, leaf: Leaf, *, most: int, radius, count=np.inf) -> np.ndarr
 
 
 def grow(dice: Dice, leaf: Leaf, species: np.ndarray) -> np.ndarray:
-    """The healthy blade ``(N, H, W, 3)``: green, veined, one half a little brighter than the other, with its species' pattern."""
+    """The healthy blade ``(N, H, W, 3)``: green, veined, one half a little brighter than the other,
+    with its species' pattern."""
     veined = 1 + dice.uniform(0.1, 0.5) * leaf.vein
     folded = 1 + dice.uniform(-0.15, 0.15) * np.clip(8 * leaf.t, -1, 1)
     blade = dice.color(GREENS) * (veined * folded * (1 + 0.08 * dice.noise(6)))[..., np.newaxis]
@@ -227,7 +233,8 @@ def grow(dice: Dice, leaf: Leaf, species: np.ndarray) -> np.ndarray:
 
 
 def fall_ill(dice: Dice, leaf: Leaf, blade: np.ndarray, severity: np.ndarray) -> np.ndarray:
-    """The blade with up to three symptoms: yellow between the veins, brown along the edge, brown spots."""
+    """The blade with up to three symptoms: yellow between the veins, brown along the edge, brown
+    spots."""
     shares = (
         dice.rng.dirichlet(np.full(3, 0.6), dice.count)
         .astype(np.float32)

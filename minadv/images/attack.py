@@ -2,8 +2,8 @@
 
 ::
 
-    seen = attack_image("seven.png", model, partial(fgsm, eps=0.1))
-    print(seen)  # seven.png: 7 (99.8%) -> 2 (85.3%), by at most 0.1 per pixel value; stored in 8 bits 2 (85.1%)
+    seen = attack_image("seven.png", model, partial(fgsm, eps=0.1)) print(seen)  # seven.png: 7
+    (99.8%) -> 2 (85.3%), by at most 0.1 per pixel value; stored in 8 bits 2 (85.1%)
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Prediction:
 class ImageAttack:
     """What :func:`attack_image` did.
 
-    ``result``: the attack's own, of a batch of one. ``original``, ``adversarial``, ``stored``: what the model sees in the image as it came,
-    in what the attack made of it, and in that rounded to 8 bits. ``survives_8bit``: whether the attack succeeds, and still does so rounded.
-    ``figure``: the three panels. ``files``: the paths of the "figure", of the "exact" and of the "stored" adversarial image.
+    ``result``: the attack's own, of a batch of one. ``original``, ``adversarial``, ``stored``: what
+    the model sees in the image as it came, in what the attack made of it, and in that rounded to 8
+    bits. ``survives_8bit``: whether the attack succeeds, and still does so rounded. ``figure``: the
+    three panels. ``files``: the paths of the "figure", of the "exact" and of the "stored"
+    adversarial image.
     """
 
     path: Path
@@ -84,9 +86,13 @@ def attack_image(
 
     For ``seven.png`` three files are written, each whole or not at all:
 
-    * ``seven_attack.png``: the original, the perturbation and the adversarial image, with class names and confidences;
+    * ``seven_attack.png``: the original, the perturbation and the adversarial image, with class
+    names and confidences;
     * ``seven_adversarial.npy``: the adversarial image as the attack made it, (1, H, W, C), float32;
     * ``seven_adversarial.png``: the same rounded to 8 bits, which may undo the attack.
+
+    For ``seven.jpg`` they begin with ``seven_jpg``, so that two images of one name do not overwrite
+    each other's.
 
     Parameters
     ----------
@@ -96,13 +102,14 @@ def attack_image(
         From images (N, H, W, C) to logits (N, K).
     attack
         Called as ``attack(model, x, y=label, bounds=bounds)``, or with ``target=``, it returns an
-        :class:`~minadv.attacks.result.AttackResult`: an attack of this package with its own arguments filled in, such as
-        ``partial(fgsm, eps=0.1)``.
+        :class:`~minadv.attacks.result.AttackResult`: an attack of this package with its own
+        arguments filled in, such as ``partial(fgsm, eps=0.1)``.
     y, target
-        The class to get away from, or the one to reach: a label or one of ``class_names``. With neither, it is away from what the model
-        says of the image (E5).
+        The class to get away from, or the one to reach: a label or one of ``class_names``. With
+        neither, it is away from what the model says of the image (E5).
     shape
-        (H, W, C), what the model takes; by default the file's own. See :func:`~minadv.images.read_image` for how an image is made so.
+        (H, W, C), what the model takes; by default the file's own. See
+        :func:`~minadv.images.read_image` for how an image is made so.
     class_names
         One name per class, by default "0", "1", ...
     out
@@ -138,16 +145,20 @@ def attack_image(
     survives = bool(survives_8bit(model, result, **goal, bounds=bounds)[0])
 
     folder = path.parent if out is None else Path(out)
+    stem = path.stem if path.suffix == ".png" else path.name.replace(".", "_")
     figure = plotting.attack_figure(
         result, model, class_names=names, bounds=bounds, title=path.name
     )
-    alt = f"{path.name} as it was, read as {seen[0]}; the perturbation; and their sum, read as {seen[1]}"
+    alt = (
+        f"{path.name} as it was, read as {seen[0]}; the perturbation; "
+        f"and their sum, read as {seen[1]}"
+    )
     npy = BytesIO()
     np.save(npy, to_numpy(result.x_adv))
     files = {
-        "figure": plotting.save(figure, folder / f"{path.stem}_attack.png", alt=alt),
-        "exact": write_whole(folder / f"{path.stem}_adversarial.npy", npy.getvalue()),
-        "stored": save_image(result.x_adv, folder / f"{path.stem}_adversarial.png", bounds=bounds),
+        "figure": plotting.save(figure, folder / f"{stem}_attack.png", alt=alt),
+        "exact": write_whole(folder / f"{stem}_adversarial.npy", npy.getvalue()),
+        "stored": save_image(result.x_adv, folder / f"{stem}_adversarial.png", bounds=bounds),
     }
     attacked = ImageAttack(path, result, *seen, survives, figure, files)
     if attacked.success and not survives:
@@ -171,7 +182,8 @@ def checked_names(class_names, classes: int) -> list[str]:
     names = [str(k) for k in range(classes)] if class_names is None else list(class_names)
     if len(names) != classes or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"class_names must be {classes} names, one for each of the model's classes, got {len(names)}: {names[:3]}..."
+            f"class_names must be {classes} names, one for each of the model's classes, got "
+            f"{len(names)}: {names[:3]}..."
         )
     return names
 

@@ -1,9 +1,12 @@
-r"""Images in files, and what is left of an attack in them: a PNG keeps 256 values per channel, an attack counts on all of them.
+r"""Images in files, and what survives of an attack there.
 
-.. math:: byte = \mathrm{round}\left(255 \, \frac{x - low}{high - low}\right), \qquad x = low + \frac{byte}{255} (high - low)
+A PNG stores 256 levels per channel, and an attack may rely on values in between:
 
-So each pixel value moves by up to 1/510 of the range, about half of a perturbation of ε = 1/255. :func:`survives_8bit` tells whether an
-adversarial example still is one after that.
+.. math:: byte = \mathrm{round}\left(255 \, \frac{x - low}{high - low}\right), \qquad
+    x = low + \frac{byte}{255} (high - low)
+
+So each pixel value moves by up to 1/510 of the range, about half of a perturbation of ε = 1/255.
+:func:`survives_8bit` says whether an adversarial example is still one after rounding.
 """
 
 from __future__ import annotations
@@ -34,28 +37,31 @@ TOO_LARGE = (
 )  # more than Image.MAX_IMAGE_PIXELS, 89 million
 
 
-# ---------------------------------------------------------------------------------------------------------------------- 8 bits
+# 8 bits.
 
 
 def to_8bit(x, *, bounds: tuple[float, float] = (0.0, 1.0)):
-    """The bytes that a PNG keeps of ``x``: rounded to the nearest of 256 values, ``bounds`` being 0 and 255.
+    """The bytes that a PNG keeps of ``x``: rounded to the nearest of 256 values, ``bounds`` being 0
+    and 255.
 
-    Arguments: ``x``, images (N, H, W, C) or (N, D), float32 or float64, inside ``bounds``. Returns uint8 of the same shape. (The usual
-    ``(255 * x).astype("uint8")`` does not round but cuts off: 7.999 becomes 7.) Raises :class:`ValueError` or :class:`TypeError` naming a
-    wrong argument.
+    Arguments: ``x``, images (N, H, W, C) or (N, D), float32 or float64, inside ``bounds``. Returns
+    uint8 of the same shape. (The usual ``(255 * x).astype("uint8")`` does not round but cuts off:
+    7.999 becomes 7.) Raises :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
     low, high = check_images(x, bounds)
     return array_module(x).rint((x.astype(np.float64) - low) / (high - low) * 255).astype(np.uint8)
 
 
 def from_8bit(pixels, *, bounds: tuple[float, float] = (0.0, 1.0), dtype=np.float32):
-    """The images, of ``dtype`` and inside ``bounds``, that the bytes ``pixels`` (uint8, any shape) stand for: ``byte / 255`` in [0, 1].
+    """The images, of ``dtype`` and inside ``bounds``, that the bytes ``pixels`` (uint8, any shape)
+    stand for: ``byte / 255`` in [0, 1].
 
     Raises :class:`TypeError` or :class:`ValueError` naming a wrong argument.
     """
     if getattr(pixels, "dtype", None) != np.uint8:
         raise TypeError(
-            f"pixels must be an array of uint8, got {getattr(pixels, 'dtype', type(pixels).__name__)}"
+            "pixels must be an array of uint8, got "
+            f"{getattr(pixels, 'dtype', type(pixels).__name__)}"
         )
     low, high = check_bounds(bounds, dtype)
     x = low + pixels.astype(np.float64) / 255 * (high - low)
@@ -70,10 +76,12 @@ def survives_8bit(
     target=None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ):
-    """Whether each example of ``result`` succeeds, and still does when it is stored in 8 bits per value: booleans (N,).
+    """Whether each example of ``result`` succeeds, and still does when it is stored in 8 bits per
+    value: booleans (N,).
 
-    Arguments: ``model``, from images to logits (N, K); ``result``, what an attack returned; ``y`` or ``target`` and ``bounds``, as they
-    were given to the attack. Raises :class:`ValueError` or :class:`TypeError` naming a wrong argument.
+    Arguments: ``model``, from images to logits (N, K); ``result``, what an attack returned; ``y``
+    or ``target`` and ``bounds``, as they were given to the attack. Raises :class:`ValueError` or
+    :class:`TypeError` naming a wrong argument.
     """
     goal = Goal.of(result.x, y=y, target=target)
     stored = from_8bit(
@@ -84,21 +92,24 @@ def survives_8bit(
     return result.success & goal.reached(logits.argmax(axis=1))
 
 
-# ----------------------------------------------------------------------------------------------------------------------- files
+# Files.
 
 
 def read_image(
     path, shape: tuple[int, int, int] | None = None, *, bounds: tuple[float, float] = (0.0, 1.0)
 ):
-    """The image in a PNG, JPEG or another file that Pillow reads, as a batch of one: (1, H, W, C), float32, inside ``bounds``.
+    """The image in a PNG, JPEG or another file that Pillow reads, as a batch of one: (1, H, W, C),
+    float32, inside ``bounds``.
 
-    Without ``shape`` it comes as it is, C = 1 if the file is gray and 3 if it is in color. With ``shape`` = (H, W, C) it is made so:
-    channels first (gray is the luma of ITU-R 601), then the sides cut off evenly to the proportions of H x W, then resized (bilinear,
-    averaging where it shrinks), all in 8 bits. A photo is turned upright as its EXIF data say.
+    Without ``shape`` it comes as it is, C = 1 if the file is gray and 3 if it is in color. With
+    ``shape`` = (H, W, C) it is made so: channels first (gray is the luma of ITU-R 601), then the
+    sides cut off evenly to the proportions of H x W, then resized (bilinear, averaging where it
+    shrinks), all in 8 bits. A photo is turned upright as its EXIF data say.
 
-    Raises :class:`~minadv.data.DataError` naming the file, if it is missing, damaged, no image, larger than 89 million pixels, of more
-    than 8 bits per pixel of gray (16-bit color Pillow itself reduces to 8), or transparent somewhere: what shows through there is not in
-    the file. :class:`ValueError` or :class:`TypeError` naming another wrong argument.
+    Raises :class:`~minadv.data.DataError` naming the file, if it is missing, damaged, no image,
+    larger than 89 million pixels, of more than 8 bits per pixel of gray (16-bit color Pillow itself
+    reduces to 8), or transparent somewhere: what shows through there is not in the file.
+    :class:`ValueError` or :class:`TypeError` naming another wrong argument.
     """
     path = Path(path)
     check_bounds(bounds, np.float32)
@@ -128,10 +139,12 @@ def converted(
     width: int | None = None,
     channels: int | None = None,
 ) -> Image.Image:
-    """``image`` in Pillow's mode L or RGB, and of the size that is given, if one is; a :class:`ValueError` where that would be a guess."""
+    """``image`` in Pillow's mode L or RGB, and of the size that is given, if one is; a
+    :class:`ValueError` where that would be a guess."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(
-            f"expected 8 bits per pixel of gray, got more (Pillow's mode {image.mode}): convert it first"
+            f"expected 8 bits per pixel of gray, got more (Pillow's mode {image.mode}): convert it "
+            "first"
         )
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         raise ValueError("transparent in some pixels: put it on a background first")
@@ -143,10 +156,12 @@ def converted(
 
 
 def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
-    """Write one image to ``path`` as a PNG of 8 bits per channel, rounded by :func:`to_8bit`, whole or not at all; return the path.
+    """Write one image to ``path`` as a PNG of 8 bits per channel, rounded by :func:`to_8bit`, whole
+    or not at all; return the path.
 
-    Arguments: ``x``, a batch of one, (1, H, W, 1) or (1, H, W, 3), float32 or float64, inside ``bounds``; ``path``, which ends in ".png"
-    and whose missing folders are made. Raises :class:`ValueError` or :class:`TypeError` naming a wrong argument.
+    Arguments: ``x``, a batch of one, (1, H, W, 1) or (1, H, W, 3), float32 or float64, inside
+    ``bounds``; ``path``, which ends in ".png" and whose missing folders are made. Raises
+    :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
     path = Path(path)
     if path.suffix != ".png":
