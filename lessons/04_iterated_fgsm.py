@@ -20,7 +20,17 @@
 from fractions import Fraction
 
 import numpy as np
-from lesson import by_data, dataset, measured, rng, save, seed, trained_cnn, trained_mlp
+from lesson import (
+    by_data,
+    dataset,
+    measured,
+    rng,
+    save,
+    seed,
+    slider,
+    trained_cnn,
+    trained_mlp,
+)
 
 from minadv import array_module, fgsm, grad, iterative_fgsm, pgd, plotting, to_numpy
 from minadv.attacks.balls import Ball
@@ -481,24 +491,28 @@ frames = [
     for e in sweep
 ]
 frames = xp.concatenate(frames)
-labels, sure = predict(model, frames), confidence(model, frames)
-shown = slice(None, None, 5)
-still = plotting.images(
-    frames[shown], labels=labels[shown], confidences=sure[shown], title="PGD towards 6"
-)
-save(
-    still,
+labels, sure = (to_numpy(f(model, frames)) for f in (predict, confidence))
+odds = to_numpy(margin(model(frames), xp.full(len(frames), 6)))
+print("log-odds of a 6:", *odds[::5].round(1))
+assert int(labels[0]) == 2
+assert odds[-1] > odds[0] + 5
+says = [
+    f"read as {label}, {share:.0%}" for label, share in zip(labels, sure, strict=True)
+]
+some = slice(None, None, 5)
+slider(
     "epsilon",
+    frames,
+    sweep,
+    says,
+    symbol="ε",
+    label="size ε of the change",
+    still=plotting.images(frames[some], labels=labels[some], confidences=sure[some]),
     alt="The same two five times, with changes that grow from left to right",
-    caption="PGD towards 6 with ε from 0 on, in equal steps: "
-    + ", ".join(f"{e:.2g}" for e in sweep[shown])
+    caption="PGD towards 6 with growing ε: "
+    + ", ".join(f"{e:.2g}" for e in sweep[some])
     + ". Above each image: how it is read, and the confidence.",
 )
-odds = to_numpy(margin(model(frames), xp.full(len(frames), 6)))
-print("log-odds of a 6:", *odds[shown].round(1))
-assert int(labels[0]) == 2
-assert int(labels[-1]) == 6
-assert odds[-1] > odds[0] + 5
 
 # %% [markdown]
 # ## Summary
