@@ -535,8 +535,8 @@ slider(
 # \rVert_2 \le \varepsilon$. Derive its projection, and compare with `pgd(norm="l2")`.
 #
 # **4.4** (an experiment) With $T \alpha < \varepsilon$ PGD cannot reach the edge of its
-# ball. Draw the mean score after 10 steps against $\alpha / \varepsilon$. Where is the
-# top, and why does it fall on both sides?
+# ball. Draw the mean score after 10 steps against $\alpha / \varepsilon$. Where does it
+# stop rising? Do large steps harm, and what protects from that?
 #
 # **4.5** (open) Turn the twos into each of the other nine labels. Which targets are
 # hard? Does the nearest training image tell in advance?
