@@ -318,15 +318,14 @@ assert by_data(sample=possible.sum() < 8, digits=possible.sum() > 2)
 clean = to_numpy(probabilities(model, asarray(two[None])))[0]
 target = int(clean.argsort()[-2])  # the likeliest other label
 how = {"recombination": 1.0, "rng": seed(), **effort}
-odds = {
-    "as written": differential_evolution(
-        lambda c: log_odds(target, repaint(c, two)), pixel_box * 5, **how
-    ).value,
-    "before": log_odds(target, two[None])[0],
-    "turned": -differential_evolution(
-        lambda c: -log_odds(target, repaint(c, two)), pixel_box * 5, **how
-    ).value,
-}
+odds = {"before": log_odds(target, two[None])[0]}
+for name, sign in (("as written", 1), ("turned", -1)):
+    found = differential_evolution(
+        lambda c, sign=sign: sign * log_odds(target, repaint(c, two)),
+        pixel_box * 5,
+        **how,
+    )
+    odds[name] = log_odds(target, repaint(found.x[None], two))[0]
 print(f"log-odds of a {target}:", *(f"{k} {v:.1f}," for k, v in odds.items()))
 measured(
     "D6",

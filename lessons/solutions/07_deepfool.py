@@ -47,9 +47,9 @@ assert (abs(tries).sum(axis=1) >= abs(r).sum()).all()
 # %% [markdown]
 # ## Exercise 7.3
 #
-# Little is gained. DeepFool stops with its first step across the border, and the
-# overshoot is 2 % of the last step only where several were taken. The direction stays,
-# so this does not find the shortest way.
+# Little is gained: at most the overshoot of 2 % where the border is where the gradient
+# promised it, and less where the last step had only just come across. The direction
+# stays, so this does not find the shortest way.
 
 # %%
 low, high = np.zeros(len(x)), np.ones(len(x))
