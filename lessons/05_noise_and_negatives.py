@@ -98,7 +98,7 @@ measured("E2", "images that no noise up to ε = 1 fools", unmoved, form=".0%")
 share = float((by_noise > 3 * by_fgsm).mean())
 measured("E2", "images for which noise needs over 3 times FGSM's ε", share, form=".0%")
 assert needed["noise"] > 2 * needed["FGSM"]
-assert share > 0.5
+assert share > 0.55
 
 # %%
 n = int(np.flatnonzero(np.isfinite(by_noise) & (by_noise > 0.2))[0])
@@ -210,14 +210,14 @@ read = np.bincount(to_numpy(predict(model, negatives)), minlength=10) / len(x)
 top = read.argsort()[::-1]
 measured(
     "E3",
-    "negatives read as one of the two commonest labels",
-    read[top[:2]].sum(),
+    "negatives read as one of the three commonest",
+    read[top[:3]].sum(),
     form=".0%",
 )
-print(f"(these labels are {top[0]} and {top[1]})")
+print(f"(these labels are {top[0]}, {top[1]} and {top[2]})")
 assert turned < 0.5
 assert clean > 0.9
-assert share > 0.5
+assert share > 0.55
 
 first_ten = np.array([int(np.flatnonzero(to_numpy(y) == k)[0]) for k in range(10)])
 shown = negatives[first_ten]
@@ -234,7 +234,7 @@ save(
 )
 
 # %% [markdown]
-# The two commonest labels take most of the negatives, whatever is drawn. So a digit
+# Three of the ten labels take most of the negatives, whatever is drawn. So a digit
 # whose label is among these "survives", but not because anything in it was recognized.
 #
 # No ε below 1 would allow this change. And nobody is fooled by it but machines: "small"
