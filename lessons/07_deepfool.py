@@ -19,7 +19,7 @@
 
 # %%
 import numpy as np
-from lesson import dataset, measured, rng, save, slider, trained_cnn
+from lesson import by_data, dataset, measured, rng, save, slider, trained_cnn
 from matplotlib.figure import Figure
 
 from minadv import array_module, deepfool, fgsm, jacobian, ops, plotting, to_numpy
@@ -286,7 +286,9 @@ for n in range(10):
     assert i == int(result.steps[n])
     np.testing.assert_allclose(to_numpy(z[0]), to_numpy(result.x_adv[n]), atol=1e-3)
 print(f"ten images, {to_numpy(result.steps).tolist()} steps: as in minadv")
-assert float(result.steps.mean()) > 1  # a network is not affine
+more = float((result.steps > 1).mean())
+measured("E7", "of ten images, share that one step does not fool", more, form=".0%")
+assert by_data(sample=more > 0.2, digits=True)  # a network is not affine
 
 # %% [markdown]
 # `deepfool` does it for a whole batch and lets images that are done leave. It also
