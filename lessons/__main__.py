@@ -235,7 +235,8 @@ def main() -> int:
             outcomes.append(run(script))
     except KeyboardInterrupt:
         print(f"\ninterrupted in {runs[len(outcomes)][0].stem}", file=sys.stderr)
-        print(table(outcomes))
+        if outcomes:
+            print(table(outcomes))
         return 130
     except OSError as error:
         parser.error(f"--out: {error}")

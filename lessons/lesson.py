@@ -116,6 +116,20 @@ def in_kernel() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
+def lesson_number(lesson: str) -> str:
+    """A lesson's number: "2" of "02_fgsm", "F" of the frame, "S2" of solutions, else nothing."""
+    if lesson.startswith("solutions/"):
+        return "S" + lesson_number(lesson.removeprefix("solutions/"))
+    if lesson.startswith("00_the_frame"):
+        return "F"
+    return str(int(lesson[:2])) if lesson[:2].isdigit() else ""
+
+
+def lesson_name(script: Path) -> str:
+    """What a script is called: "02_fgsm", or "solutions/02_fgsm"."""
+    return f"solutions/{script.stem}" if script.parent.name == "solutions" else script.stem
+
+
 def _settings() -> Settings:
     """From the command line if a lesson is run by itself, else the defaults."""
     if in_kernel():
@@ -327,20 +341,6 @@ def _show(figure: Figure, name: str, alt: str, caption: str, frames: dict | None
         display(HTML(shown.html()))
     else:
         print(f"[{shown.title} {path}]")
-
-
-def lesson_number(lesson: str) -> str:
-    """A lesson's number: "2" of "02_fgsm", "F" of the frame, "S2" of solutions, else nothing."""
-    if lesson.startswith("solutions/"):
-        return "S" + lesson_number(lesson.removeprefix("solutions/"))
-    if lesson.startswith("00_the_frame"):
-        return "F"
-    return str(int(lesson[:2])) if lesson[:2].isdigit() else ""
-
-
-def lesson_name(script: Path) -> str:
-    """What a script is called: "02_fgsm", or "solutions/02_fgsm"."""
-    return f"solutions/{script.stem}" if script.parent.name == "solutions" else script.stem
 
 
 def slider(
