@@ -176,6 +176,8 @@ def _load(name: str) -> datasets.Dataset:
     ]()
 
 
+settings = _settings()
+
 
 def dataset() -> datasets.Dataset:
     """The images chosen by ``--data``: ``x_train, y_train, x_test, y_test``, pixels in [0, 1]."""
@@ -442,6 +444,3 @@ def on_mnist() -> bool:
 def compare(item: str, what: str, stated: str, measured: str):
     """Print a document's number next to the one measured; :func:`measured` takes its place."""
     print(f"[{item}] {what}: the document says {stated}, here {measured}")
-
-
-settings = _settings()  # last: it calls what stands above
