@@ -144,7 +144,7 @@ def jsma_by_hand(model, x, t, budget, others="all"):
 
 twos = d.x_test[(d.y_test == 2) & (predict(model, d.x_test) == 2)][:30]
 budget = by_data(sample=50, digits=16)
-how = {"target": 6, "theta": 1.0, "gamma": budget / pixels}
+how = {"target": 6, "theta": 1.0, "gamma": (budget + 0.5) / pixels}
 logits = jsma(model, twos, outputs="logits", pairs=False, **how)
 same = 0
 for n in range(10):
@@ -152,7 +152,7 @@ for n in range(10):
     library = jsma(model, twos[n : n + 1], outputs="logits", pairs=False, **how)
     same += bool((z == library.x_adv).all()) and k == int(library.steps[0])
 print(f"the same pixels as in minadv for {same} of 10 twos")
-assert same >= 5  # where two pixels all but tie, rounding decides
+assert same >= 9  # where two pixels all but tie, rounding decides
 assert int(logits.l0.max()) <= budget
 
 # %% [markdown]
