@@ -144,7 +144,7 @@ def jsma_by_hand(model, x, t, budget, others="all"):
 
 twos = d.x_test[(d.y_test == 2) & (predict(model, d.x_test) == 2)][:30]
 budget = by_data(sample=50, digits=16)
-how = {"target": 6, "theta": 1.0, "gamma": (budget + 0.5) / pixels}
+how = {"target": 6, "theta": 1.0, "gamma": budget / pixels}
 logits = jsma(model, twos, outputs="logits", pairs=False, **how)
 same = 0
 for n in range(10):
