@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from minadv import data, models, training
 from minadv.attacks.deepfool import deepfool
@@ -45,7 +45,7 @@ SUCCESS, NO_SUCCESS, ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(ERROR, f"{self.prog}: error: {message}\n")
 
 
