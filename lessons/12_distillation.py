@@ -22,8 +22,18 @@
 import numpy as np
 from lesson import by_data, dataset, measured, save, seed, trained
 
-from minadv import Adam, array_module, fgsm, fit, grad, models, ops, pgd, plotting
-from minadv import to_numpy
+from minadv import (
+    Adam,
+    array_module,
+    fgsm,
+    fit,
+    grad,
+    models,
+    ops,
+    pgd,
+    plotting,
+    to_numpy,
+)
 from minadv.defenses.distillation import distill, soft_labels, tempered_cross_entropy
 from minadv.evaluation import accuracy, logits, predict, robust_accuracy
 from minadv.losses import margin
@@ -93,8 +103,8 @@ assert max(rows[1]) > max(rows[5]) > max(rows[20])
 def distill_by_hand(teacher, student, x, T, **how):
     q = ops.softmax(logits(teacher, x) / T)  # soft labels
 
-    def loss(forward, x, q):
-        return -(q * ops.log_softmax(forward(x) / T)).sum(axis=1)
+    def loss(z, q):
+        return -(q * ops.log_softmax(z / T)).sum(axis=1)
 
     fit(student, x, q, loss=loss, **how)  # and used without T from now on
 
@@ -316,9 +326,7 @@ save(
 # No label changes, and the usual gradient is gone as well.
 
 # %%
-loud = robust_accuracy(
-    regular, x, y, usual_fgsm(lambda x: 20 * regular(x), x, y)
-)
+loud = robust_accuracy(regular, x, y, usual_fgsm(lambda x: 20 * regular(x), x, y))
 measured("D9", "usual FGSM, regular network, logits times 20", loud, form=".1%")
 assert loud > masked["regular"] + 0.3
 
@@ -337,8 +345,8 @@ assert loud > masked["regular"] + 0.3
 # 1. In float32, find by bisection the smallest margin at which $p_y$ is 1. Compare it
 #    with (12.3). Where is it in float64?
 # 2. Repeat the usual FGSM on the student in float64. How much of the mask is left?
-# 3. Put the division back: attack the student behind $z / T$ for $T$ from 1 to 100, with
-#    the usual FGSM. From which $T$ on does the attack work?
+# 3. Put the division back: attack the student behind $z / T$ for $T$ from 1 to 100,
+#    with the usual FGSM. From which $T$ on does the attack work?
 # 4. Make a detector of masked gradients from two attacks, and try it on the three
 #    networks of this lesson.
 # 5. Open question: distillation changes the training labels, too. Design an experiment
