@@ -134,9 +134,9 @@ assert verdict == {"regular": False, "teacher": True, "student": True}
 # %% [markdown]
 # ## Exercise 12.5
 #
-# One way: train $n$ networks on hard labels and $n$ on soft labels, all at $T = 1$, with
-# the same $n$ seeds, and compare the median $\varepsilon_1$ of (12.4) in pairs. The
-# soft labels must come from somewhere; take them from a teacher at $T = 1$, and, to tell
-# the teacher's knowledge from mere softness, from the hard labels mixed with 1/10. In
-# our runs the spread between seeds was a fifth of the value, so an effect of a tenth
+# One way: train $n$ networks on hard labels and $n$ on soft labels, all at $T = 1$,
+# with the same $n$ seeds, and compare the median $\varepsilon_1$ of (12.4) in pairs.
+# The soft labels must come from somewhere; take them from a teacher at $T = 1$, and, to
+# tell the teacher's knowledge from mere softness, from the hard labels mixed with 1/10.
+# In our runs the spread between seeds was a fifth of the value, so an effect of a tenth
 # needs some twenty pairs. Confirm what you find with a stronger attack than FGSM.

@@ -25,7 +25,7 @@ from minadv.checks import (
     check_number,
     largest_size,
 )
-from minadv.inference import check_logits
+from minadv.inference import check_logits, on_a_copy
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
 from minadv.protocols import Loss
@@ -106,7 +106,7 @@ def forge(
     clip = None if clip is None else check_number("clip", clip, least=0, most=largest_size(x.dtype))
 
     def objective(z, reference, label):  # L, one number per image
-        logits = model(z)
+        logits = on_a_copy(model)(z)
         Goal(label, targeted=True).check_range(check_logits(raw(logits), len(label)).shape[1])
         error = loss(logits, label)
         if error.shape != label.shape:

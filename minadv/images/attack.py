@@ -87,7 +87,7 @@ def attack_image(
     For ``seven.png`` three files are written, each whole or not at all:
 
     * ``seven_attack.png``: the original, the perturbation and the adversarial image, with class
-    names and confidences;
+      names and confidences;
     * ``seven_adversarial.npy``: the adversarial image as the attack made it, (1, H, W, C), float32;
     * ``seven_adversarial.png``: the same rounded to 8 bits, which may undo the attack.
 
