@@ -47,7 +47,8 @@ def main() -> int:
     for file in sorted(HERE.glob("*.toml")):
         if words and not any(file.stem.startswith(word.zfill(2)) for word in words):
             continue
-        (script,) = LESSONS.glob(f"{file.stem}_*.py")
+        stem = file.stem  # a lesson's number, or its whole name where two share a number
+        (script,) = LESSONS.glob(f"{stem}_*.py" if stem.isdigit() else f"{stem}.py")
         with tempfile.TemporaryDirectory() as folder:
             for plant in tqdm(
                 tomllib.loads(file.read_text(encoding="utf-8"))["planted"], desc=file.stem
