@@ -228,8 +228,8 @@ assert same > 0.95
 # What is the gradient of (13.5)? With the log-odds margin $m$ of lesson 1, $p_y =
 # \sigma(m)$, and the sigmoid has the derivative $\sigma' = \sigma (1 - \sigma)$. So
 #
-# $$\nabla_x \bar p_y = \frac{1}{D} \sum_d w_d \, \nabla_x m(T_d x), \qquad w_d = p_y(T_d
-# x) \, \bigl( 1 - p_y(T_d x) \bigr). \tag{13.6}$$
+# $$\nabla_x \bar p_y = \frac{1}{D} \sum_d w_d \, \nabla_x m(T_d x), \qquad
+# w_d = p_y(T_d x) \, \bigl( 1 - p_y(T_d x) \bigr). \tag{13.6}$$
 #
 # Where the network is sure of a draw, $p_y$ is nearly 0 or 1. Then the mean (13.5) just
 # counts votes, and the weight $w_d$ is nearly 0: a small step does not change a vote.
@@ -354,7 +354,7 @@ assert abs(stays["ten draws"] - stays["ten draws, probabilities"]) < 0.15
 # %% [markdown]
 # Averaging pays, and so does going on after the first success. Which mean is followed
 # matters little here: PGD takes the *sign* of (13.6), which small weights do not change
-# as long as they do not underflow. (Exercise 13.4 makes them underflow.)
+# unless all of them vanish. (Exercise 13.4 makes them vanish.)
 #
 # ## Did the whole defense pay off?
 #
