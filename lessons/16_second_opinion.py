@@ -36,7 +36,7 @@ from lesson import (
 )
 
 from minadv import Adam, asarray, fgsm, grad, models, ops, pgd, plotting, to_numpy
-from minadv.defenses.detection import Detector, reconstruction_score
+from minadv.defenses.detection import Detector, Guarded, reconstruction_score
 from minadv.defenses.rbf import RBF, disagreement, rbf_network
 from minadv.evaluation import accuracy, confidence, predict, probabilities
 from minadv.losses import margin
@@ -61,8 +61,8 @@ x, y = d.x_test[judges], d.y_test[judges]
 # It is 1 at the center, and practically 0 a few *widths* $1 / \sqrt{\gamma_j}$ away. By
 # the chain rule, with $\nabla_x \lVert x - c \rVert^2 = 2 (x - c)$,
 #
-# $$\nabla_x \phi_j = -2 \gamma_j \, \phi_j(x) \, (x - c_j), \qquad \nabla_{c_j} \phi_j =
-# -\nabla_x \phi_j, \qquad \frac{\partial \phi_j}{\partial \gamma_j} = -\lVert x - c_j
+# $$\nabla_x \phi_j = -2 \gamma_j \, \phi_j(x) \, (x - c_j), \qquad \nabla_{c_j} \phi_j
+# = -\nabla_x \phi_j, \qquad \frac{\partial \phi_j}{\partial \gamma_j} = -\lVert x - c_j
 # \rVert^2 \, \phi_j(x). \tag{16.2}$$
 #
 # The gradient points to the center, and is practically zero where $\phi_j$ is. All
@@ -245,8 +245,8 @@ np.testing.assert_allclose(
 # %%
 vae = trained_vae(8)
 twin = models.cnn(d.x_train.shape[1:], rng=seed(1))
-how = {"epochs": by_data(sample=2, digits=15), "batch_size": 32, "rng": seed(1)}
-twin = trained("twin", twin, d.x_train[:few], d.y_train[:few], **how)
+how = {"epochs": by_data(sample=2, digits=20), "batch_size": 32, "rng": seed(1)}
+twin = trained("twin", twin, d.x_train[:10000], d.y_train[:10000], **how)
 seconds = {
     "RBF network": rbf,
     "document B's network": trained_mlp(),
@@ -298,16 +298,15 @@ for name, f in seconds.items():
 # cruder, the autoencoder gets better. In the end it beats all of the second opinions.
 # Why do these not get better? Adversarial examples *transfer* (lesson 9), and large
 # perturbations do so best: the second network makes the same mistake, and two that are
-# wrong alike agree. The twin makes the same mistakes most often.
+# wrong alike agree. The twin agrees with the classifier's mistakes at least as often as
+# the others do.
 
 # %%
 networks = ("RBF network", "document B's network", "twin")
 for name in networks:
     assert alike[name][-1] > alike[name][0] - 0.05
     assert detected[name][-1] < detected["autoencoder, lesson 14"][-1] - 0.2
-for name in networks[:2]:
-    assert detected["twin"][-1] < detected[name][-1]
-    assert alike["twin"][-1] > alike[name][-1] - 0.03
+assert alike["twin"][-1] > max(alike[name][-1] for name in networks) - 0.03
 assert alike["reading of the drawing"][-1] < alike["twin"][-1] - 0.2
 mean = {name: np.mean(rates) for name, rates in detected.items()}
 measured(
