@@ -81,9 +81,8 @@ for name, score in (
 ):
     guard = Detector.calibrated(score, held_out, false_positive_rate=0.05)
     caught[name] = float(guard(attacked.x_adv)[attacked.success].mean())
-    print(
-        f"{name}: {caught[name]:.0%} detected, {float(guard(x).mean()):.1%} false alarms"
-    )
+    alarms = float(guard(x).mean())
+    print(f"{name}: {caught[name]:.0%} detected, {alarms:.1%} false alarms")
 assert abs(caught["sum"] - max(caught["RBF"], caught["dense"])) < 0.25
 
 # %% [markdown]
