@@ -251,7 +251,7 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
     )
 
 
-# ------------------------------------------------------------------------------------------ pooling
+# --- pooling
 
 
 def _pooling(u, size, stride, padding):

@@ -16,7 +16,7 @@ import threadpoolctl
 
 __all__ = ["cores", "one_blas_thread", "reuse_memory"]
 
-# ----------------------------------------------------------------------------------------- cores
+# --- cores
 
 
 def cores() -> int:
@@ -69,7 +69,7 @@ def _cores_of(folder: Path) -> float:
         return math.inf
 
 
-# ------------------------------------------------------------------------------------------ BLAS
+# --- BLAS
 
 # The number of BLAS threads belongs to the whole process. While it is held at 1, whoever reads or
 # sets it through threadpoolctl reads and sets what it will be afterwards (_after). So the limits of
@@ -186,7 +186,7 @@ def _after_fork():
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-# ---------------------------------------------------------------------------------------- memory
+# --- memory
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_REUSED = 32 * 2**20  # bytes of one array, the most that glibc allows

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-# ------------------------------------------------------------------------------------- broadcasting
+# --- broadcasting
 
 
 def unbroadcast(g, shape: tuple):
@@ -88,7 +88,7 @@ def _shape(x) -> tuple:
     return getattr(raw(x), "shape", ())
 
 
-# --------------------------------------------------------------------------------------- arithmetic
+# --- arithmetic
 
 
 def add(a, b):
@@ -159,7 +159,7 @@ def matmul(a, b):
     return record(u @ v, (a, rule_a), (b, rule_b))
 
 
-# -------------------------------------------------------------------------------------- elementwise
+# --- elementwise
 
 
 def exp(x):
@@ -268,7 +268,7 @@ def where(condition, a, b):
     )
 
 
-# --------------------------------------------------------------------------------------- reductions
+# --- reductions
 
 
 def _axes(axis, ndim: int) -> tuple:
@@ -346,7 +346,7 @@ def log_softmax(x, axis=-1):
     return record(value, (x, lambda g: g - xp.exp(value) * g.sum(axis=axis, keepdims=True)))
 
 
-# -------------------------------------------------------------------------------------------- shape
+# --- shape
 
 
 def reshape(x, *shape):
@@ -405,7 +405,7 @@ def pad(x, widths, value: float = 0.0):
     return record(array_module(u).pad(u, widths, constant_values=value), (x, lambda g: g[inside]))
 
 
-# ---------------------------------------------------------------------------------------- operators
+# --- operators
 
 _operators = {
     "__add__": add,

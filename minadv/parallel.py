@@ -47,7 +47,7 @@ HINTS = {
     "minadv.autograd.Tensor": ": in a function that is differentiated, call the model itself",
 }
 
-# --------------------------------------------------------------------------------- thread safety
+# --- thread safety
 
 
 class thread_safe:
@@ -83,7 +83,7 @@ def is_thread_safe(model: Callable) -> bool:
     return getattr(model, "thread_safe", False) is True
 
 
-# ---------------------------------------------------------------------------------------- chunks
+# --- chunks
 
 
 def chunk_size(model: Callable | None, x) -> int:
@@ -184,7 +184,7 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         return _Run(f, parts).on(helpers)
 
 
-# --------------------------------------------------------------------------------------- threads
+# --- threads
 
 _here = threading.local()  # busy: this thread computes a chunk
 _jobs: SimpleQueue[tuple[_Run, Context]] = SimpleQueue()  # calls for help

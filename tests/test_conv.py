@@ -36,7 +36,7 @@ def distinct(*shape, seed=0):
     )
 
 
-# -------------------------------------------------------------------------------------- plain loops
+# --- plain loops
 
 
 def framed(x, padding, kernel, stride, value=0.0):
@@ -83,7 +83,7 @@ def conv_by_loops(x, w, b, stride, padding):
     return by_loops(one, x, w.shape[:2], stride, w.shape[3])
 
 
-# --------------------------------------------------------------------------------------- geometries
+# --- geometries
 
 
 @st.composite
@@ -455,7 +455,7 @@ class TestPooling:
                 np.testing.assert_allclose(pull(g), tensor.grad.numpy(), atol=1e-13)
 
 
-# -------------------------------------------------------------------------------------- all of them
+# --- all of them
 
 TABLE = {
     "conv2d 1": (lambda x, w, b: conv2d(x, w, b, stride=2, padding="same"), (3, 3, 1, 2), 2),

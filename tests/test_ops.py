@@ -116,7 +116,7 @@ def on(xp, monkeypatch):
     monkeypatch.setitem(globals(), "SQUARE", xp.asarray(SQUARE))
 
 
-# ----------------------------------------------------------------- values, and rules by differences
+# --- values, and rules by differences
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -287,7 +287,7 @@ def test_every_operation_is_in_a_table():
     assert {name.split()[0] for name in [*TABLE]} == set(ops.__all__)
 
 
-# ----------------------------------------------------------------------- what holds for all of them
+# --- what holds for all of them
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -409,7 +409,7 @@ def test_numbers_are_taken_as_well(name):
     assert float(f(1.25)) == pytest.approx(float(reference(1.25)))
 
 
-# -------------------------------------------------------------------------------------------- kinks
+# --- kinks
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_what_is_not_chosen_leaves_no_nan():
     np.testing.assert_array_equal(g, [1, 0])
 
 
-# ----------------------------------------------------------------------------------------- accuracy
+# --- accuracy
 
 
 def exactly(f, x):
@@ -592,7 +592,7 @@ def test_subtracting_a_constant_from_all_logits_changes_nothing():
         np.testing.assert_allclose(vjp(f, z)[1](spread((4, 5), 1)).sum(axis=1), 0, atol=1e-14)
 
 
-# ----------------------------------------------------------------------------------------- refusals
+# --- refusals
 
 
 @pytest.mark.parametrize(

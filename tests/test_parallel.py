@@ -308,7 +308,7 @@ def test_an_errstate_of_the_caller_holds_in_the_chunks():
     assert (found == np.inf).all()
 
 
-# ------------------------------------------------------------------------- threads and their ends
+# --- threads and their ends
 
 
 def first(x):

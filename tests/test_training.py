@@ -1,4 +1,5 @@
-"""Optimizers in closed form and beside PyTorch; fit: what it learns, repeats, leaves alone, and does when it is stopped."""
+"""Optimizers in closed form and beside PyTorch; fit: what it learns, repeats, leaves alone, and
+does when it is stopped."""
 
 import numpy as np
 import pytest
@@ -239,9 +240,10 @@ class TestLearning:
         x, y = problem
         model = net(dtype=np.float64)
         before = copies(model)
-        twice = lambda forward, x, y: (
-            losses.cross_entropy(forward(x), y) + losses.cross_entropy(forward(-x), y)
-        )  # noqa: E731
+
+        def twice(forward, x, y):
+            return losses.cross_entropy(forward(x), y) + losses.cross_entropy(forward(-x), y)
+
         quiet(model, x, y, batch_size=60, optimizer=SGD(0.1), objective=twice)
 
         def by_hand(w):

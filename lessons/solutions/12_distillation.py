@@ -24,7 +24,9 @@ def smallest_full_margin(dtype):
     return float(high)
 
 
-found = {dtype.__name__: smallest_full_margin(dtype) for dtype in (np.float32, np.float64)}
+found = {
+    dtype.__name__: smallest_full_margin(dtype) for dtype in (np.float32, np.float64)
+}
 print(found)
 assert abs(found["float32"] - 24 * np.log(2)) < 1
 assert abs(found["float64"] - 53 * np.log(2)) < 1
@@ -96,7 +98,9 @@ assert by_margin <= double + 0.02
 # %%
 works = {}
 for T in (1, 2, 5, 10, 20, 50, 100):
-    works[T] = robust_accuracy(student, x, y, usual_fgsm(lambda x, T=T: student(x) / T, x, y))
+    works[T] = robust_accuracy(
+        student, x, y, usual_fgsm(lambda x, T=T: student(x) / T, x, y)
+    )
     print(f"z / {T}: {works[T]:.1%} stay right")
 assert works[20] < works[1] - 0.1
 assert works[20] < 0.1
@@ -118,7 +122,11 @@ def masked(model, gap=0.1):
 
 verdict = {
     name: masked(model)
-    for name, model in {"regular": regular, "teacher": teacher, "student": student}.items()
+    for name, model in {
+        "regular": regular,
+        "teacher": teacher,
+        "student": student,
+    }.items()
 }
 print(verdict, f"(accuracy of the student: {accuracy(student, x, asarray(y)):.1%})")
 assert verdict == {"regular": False, "teacher": True, "student": True}
@@ -126,9 +134,9 @@ assert verdict == {"regular": False, "teacher": True, "student": True}
 # %% [markdown]
 # ## Exercise 12.5
 #
-# One way: train $n$ networks on hard labels and $n$ on soft labels, all at $T = 1$, with
-# the same $n$ seeds, and compare the median $\varepsilon_1$ of (12.4) in pairs. The
-# soft labels must come from somewhere; take them from a teacher at $T = 1$, and, to tell
-# the teacher's knowledge from mere softness, from the hard labels mixed with 1/10. In
-# our runs the spread between seeds was a fifth of the value, so an effect of a tenth
+# One way: train $n$ networks on hard labels and $n$ on soft labels, all at $T = 1$,
+# with the same $n$ seeds, and compare the median $\varepsilon_1$ of (12.4) in pairs.
+# The soft labels must come from somewhere; take them from a teacher at $T = 1$, and, to
+# tell the teacher's knowledge from mere softness, from the hard labels mixed with 1/10.
+# In our runs the spread between seeds was a fifth of the value, so an effect of a tenth
 # needs some twenty pairs. Confirm what you find with a stronger attack than FGSM.

@@ -18,7 +18,7 @@ from minadv.parallel import in_chunks, is_thread_safe
 VALUES_PER_CALL = 2**22
 
 
-# ------------------------------------------------------------------------------------ candidates
+# --- candidates
 
 
 def grid(x):
@@ -62,7 +62,7 @@ def paint(images, genes):
     return images
 
 
-# --------------------------------------------------------------------------------------- queries
+# --- queries
 
 
 class Queries:

@@ -164,7 +164,7 @@ class QueryGradient:
         return xp.log(xp.maximum(answers, xp.finfo(answers.dtype).tiny))
 
 
-# ------------------------------------------------------------------------------- queries, checks
+# --- queries, checks
 
 
 def query(loss: Callable, x, alongside: tuple, moved, block: int):

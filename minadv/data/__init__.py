@@ -41,8 +41,8 @@ MNIST_SHA256 = {  # of the compressed files as published
 }
 TEN_DIGITS = tuple("0123456789")
 HEALTH = ("Healthy", "Unhealthy")
-# The severity of an ill leaf, from MILDEST (barely visible) to 1, more often severe than mild: chosen
-# by eye, and so that a small CNN is right on about 97 % of the leaves.
+# The severity of an ill leaf, from MILDEST (barely visible) to 1, more often severe than mild:
+# chosen by eye, and so that a small CNN is right on about 97 % of the leaves.
 MILDEST = 0.2
 LEAVES_AT_ONCE = (
     1 << 17
