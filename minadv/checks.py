@@ -1,7 +1,11 @@
-"""Checks of arguments: an error names the argument, what was expected and what came."""
+"""Checks of arguments: an error names the argument, what was expected and what came.
+
+All have one signature: the argument's name first, then its value, then what is allowed.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 
@@ -11,15 +15,42 @@ from minadv.backend import Array, array_module
 
 
 def largest_size(dtype) -> float:
-    """The largest allowed bound, eps or step: max / 2^20.
+    """The largest bound, eps or step: the largest number of ``dtype`` divided by 2^20.
 
-    Adding or multiplying a few of them cannot overflow.
+    So no sum or product of a few of them overflows.
     """
     return float(np.finfo(dtype).max) * 2.0**-20
 
 
-def check_number(name: str, value, *, least: float = -math.inf, most: float = math.inf) -> float:
-    """``value`` as a finite float in [least, most]; else an error that names the argument."""
+def check_number(
+    name: str,
+    value,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """Return ``value`` as a finite float within the limits.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called.
+    value : number
+        NumPy's numbers count, bool does not.
+    least, most : float
+        Closed limits: ``least <= value <= most``.
+    above, below : float
+        Open limits: ``above < value < below``.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number.
+    ValueError
+        If it is not finite or lies outside the limits.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
@@ -28,14 +59,22 @@ def check_number(name: str, value, *, least: float = -math.inf, most: float = ma
         number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
-    if not least <= number <= most:
-        limit = f">= {least:g}" if number < least else f"<= {most:g}"
-        raise ValueError(f"{name} must be {limit}, got {value!r}")
+    if number < least:
+        raise ValueError(f"{name} must be >= {least:g}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:g}, got {value!r}")
+    if number <= above:
+        raise ValueError(f"{name} must be > {above:g}, got {value!r}")
+    if number >= below:
+        raise ValueError(f"{name} must be < {below:g}, got {value!r}")
     return number
 
 
 def check_count(name: str, value, *, least: int = 1, most: int | None = None) -> int:
-    """``value`` as an integer in [least, most]; else an error that names the argument."""
+    """Return ``value`` as an integer in [least, most]; NumPy's integers count, bool does not.
+
+    Raises :class:`TypeError` if it is not an integer, :class:`ValueError` outside the limits.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     count = int(value)
@@ -46,10 +85,79 @@ def check_count(name: str, value, *, least: int = 1, most: int | None = None) ->
     return count
 
 
-def check_rng(rng) -> np.random.Generator:
-    """``rng``, a Generator or a seed, as a Generator; else a :class:`TypeError`.
+def check_counts(name: str, value, *axes: str, least: int = 1) -> tuple[int, ...]:
+    """Return ``value`` as a tuple of integers >= ``least``, one for each of the named ``axes``."""
+    if not isinstance(value, tuple | list) or len(value) != len(axes):
+        raise ValueError(f"{name} must be ({', '.join(axes)}), got {value!r}")
+    return tuple(check_count(name, n, least=least) for n in value)
 
-    None is refused: what came out could not be had again.
+
+def check_pair(name: str, value, *, least: int = 1) -> tuple[int, int]:
+    """Return ``value``, one integer for both directions or a pair (rows, columns), as a pair."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in pair)
+    if len(pair) != 2 or not whole or min(pair) < least:
+        raise ValueError(f"{name} must be an integer or two, each >= {least}, got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def check_choice(name: str, value, *choices: str) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if not (isinstance(value, str) and value in choices):
+        allowed = " or ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return value
+
+
+def check_function(name: str, value, form: str, *args, **kwargs):
+    """Return ``value`` if it can be called with ``args`` and ``kwargs``, which ``form`` shows.
+
+    Nothing is called. ``args`` and ``kwargs`` may hold None: only their number and names count.
+    Raises :class:`TypeError`.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, called as {form}, got {value!r}")
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # some built-in functions do not tell theirs
+        return value
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name} is called as {form}, but cannot be: {error}") from None
+    return value
+
+
+def check_array(name: str, value) -> Array:
+    """``value``, a NumPy or CuPy array; else a :class:`TypeError` that says how to make one."""
+    if not isinstance(value, array_module(value).ndarray):
+        kind = type(value)
+        if kind.__module__.partition(".")[0] == "torch":
+            hint = f": write {name}.detach().cpu().numpy()"
+        else:
+            hint = f": write numpy.asarray({name})" if hasattr(value, "__array__") else ""
+        got = f"{kind.__module__}.".removeprefix("builtins.") + kind.__qualname__
+        raise TypeError(f"{name} must be a NumPy or CuPy array, got {got}{hint}")
+    return value
+
+
+def check_labels(name: str, value, *, count: int, classes: int) -> Array:
+    """Return ``value`` if it is an array of ``count`` integer labels in 0..classes - 1."""
+    check_array(name, value)
+    if value.shape != (count,) or value.dtype.kind not in "iu":
+        hint = f": write {name}.argmax(axis=1)" if value.shape == (count, classes) else ""
+        came = f"{value.dtype} of shape {value.shape}{hint}"
+        raise ValueError(f"{name} must be {count} integer labels, got {came}")
+    if count and not (int(value.min()) >= 0 and int(value.max()) < classes):
+        came = f"{int(value.min())}..{int(value.max())}"
+        raise ValueError(f"{name} must lie in 0..{classes - 1}, got {came}")
+    return value
+
+
+def check_rng(rng) -> np.random.Generator:
+    """Return ``rng``, a Generator or a seed, as a Generator; else raise :class:`TypeError`.
+
+    None is refused, because its results could not be reproduced.
     """
     if isinstance(rng, np.random.Generator):
         return rng
@@ -72,19 +180,6 @@ def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:
     if not low < high:
         raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
     return low, high
-
-
-def check_array(name: str, value) -> Array:
-    """``value``, a NumPy or CuPy array; else a :class:`TypeError` that says how to make one."""
-    if not isinstance(value, array_module(value).ndarray):
-        kind = type(value)
-        if kind.__module__.partition(".")[0] == "torch":
-            hint = f": write {name}.detach().cpu().numpy()"
-        else:
-            hint = f": write numpy.asarray({name})" if hasattr(value, "__array__") else ""
-        got = f"{kind.__module__}.".removeprefix("builtins.") + kind.__qualname__
-        raise TypeError(f"{name} must be a NumPy or CuPy array, got {got}{hint}")
-    return value
 
 
 def check_images(x, bounds) -> tuple[float, float]:
