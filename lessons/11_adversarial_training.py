@@ -217,7 +217,10 @@ def train_by_hand(model, x, y, attack, weight, rate, batch, order):
             return (clean + weight * attacked).mean()
 
         _, gradients = value_and_grad(mixed, *model.parameters.values())
-        new = [w - rate * g for w, g in zip(model.parameters.values(), gradients)]
+        new = [
+            w - rate * g
+            for w, g in zip(model.parameters.values(), gradients, strict=True)
+        ]
         model.parameters = dict(zip(names, new, strict=True))
 
 
@@ -291,7 +294,7 @@ old = fgsm(original, x, y=y, eps=eps)  # the original's examples of new images
 def judged(model):
     """What stays right: clean, on the original's examples, under its own attacks."""
     one = fgsm(model, x, y=y, eps=eps)
-    many = pgd(model, x, y=y, eps=eps, steps=20, restarts=2, rng=seed(3))
+    many = pgd(model, x, y=y, eps=eps, steps=20, rng=seed(3))
     return {
         "clean images": accuracy(model, x, y),
         "the original's examples": robust_accuracy(model, x, y, old),
@@ -385,7 +388,7 @@ for model in (original, robust):
     pictures.append(0.5 + 0.5 * g / most)
 figure = plotting.images(np.concatenate(pictures), columns=len(shown))
 for row, label in zip((0, 1, 2), ("image", "regular", "robust"), strict=True):
-    figure.axes[row * len(shown)].set_ylabel(label)
+    figure.axes[row * len(shown)].set_ylabel(label, fontsize=11)
 save(
     figure,
     "gradients",
@@ -447,9 +450,12 @@ assert unseen["the negative"] < 0.3
 
 # %%
 lambdas = (0, 0.1, 1, 10)
-rows = [shares["regular"]]
-for weight in lambdas[1:]:
-    rows.append(judged(network("pgd-lambda", steps, weight=weight)))
+rows = [
+    shares["regular"],
+    judged(network("little", steps, weight=0.1)),
+    shares["PGD as it trains"],
+    judged(network("much", steps, weight=10)),
+]
 lines = {
     name: (np.array(lambdas), np.array([row[key] for row in rows]))
     for name, key in (
@@ -467,6 +473,7 @@ figure = plotting.curves(
 axis = figure.axes[0]
 axis.set_xscale("symlog", linthresh=0.1)
 axis.set_xticks(lambdas, [f"{weight:g}" for weight in lambdas])
+axis.set_xlim(-0.03, 14)
 axis.minorticks_off()
 save(
     figure,
@@ -500,7 +507,7 @@ assert under[3] - under[0] > 5 * (clean[0] - clean[3])
 
 # %%
 counts = by_data(
-    sample=[10, 30, 100, 300, 1000],
+    sample=[10, 100, 1000],
     digits=[10, 30, 100, 300, 1000],
     mnist=[10, 100, 1000, 10_000],
 )
@@ -508,7 +515,9 @@ chosen = asarray(rng(2).permutation(len(d.x_train))[: counts[-1]])
 x_chosen, y_chosen = d.x_train[chosen], d.y_train[chosen]
 
 
-def convolutional(name, images, labels, start=None, epochs=8):
+def convolutional(
+    name, images, labels, start=None, epochs=by_data(sample=6, digits=10)
+):
     """A CNN after training on ``images``: a new one, or a copy of ``start``."""
     model = models.cnn(shape, filters=(8, 16, 32), rng=seed())
     if start is not None:
