@@ -166,8 +166,9 @@ save(
     "white_box",
     alt="The same leaf three times: as it was, with noise, and after FGSM. No "
     "difference can be seen, and the last one is read otherwise",
-    caption="Original, noise and adversarial at ε = 0.01, each with f's reading. Of "
-    "the leaves that FGSM turns and noise does not, the one that f was surest of.",
+    caption="Original, noise and adversarial at ε = 0.01, each with f's reading. No "
+    "value differs by more than three of 255 shades. Of the leaves that FGSM turns "
+    "and noise does not, this is the one that f was surest of.",
 )
 
 # %% [markdown]
@@ -262,12 +263,14 @@ assert abs(orders["central"] - 2) < 0.1
 # ## Kinks
 #
 # $f$ is not smooth. It is made of ReLUs, and $\max(a, 0)$ has a *kink* at $a = 0$: the
-# slope jumps. Between kinks the logits are linear, and the error is nearly zero. Let
-# there be one kink at $t = \tau$ with $0 < \tau < h$, slope $a$ before it and $b$ after
-# it. Then $q(h) - q(0) = a \tau + b (h - \tau)$, and $q(0) - q(-h) = a h$, so
+# slope jumps. Between kinks the logits are linear. With two classes $m$ is the
+# difference of two logits (exercise 2.3), so it is linear there too, and finite
+# differences are exact. Let there be one kink at $t = \tau$ with $0 < \tau < h$, slope
+# $a$ before it and $b$ after it. Then $q(h) - q(0) = a \tau + b (h - \tau)$, and
+# $q(0) - q(-h) = a h$, so
 #
-# $$\text{forward error} = (b - a) \frac{h - \tau}{h}, \qquad \text{central error} = (b -
-# a) \frac{h - \tau}{2h}. \tag{9.4}$$
+# $$\text{forward error} = (b - a) \frac{h - \tau}{h}, \qquad
+# \text{central error} = (b - a) \frac{h - \tau}{2h}. \tag{9.4}$$
 #
 # This does not become smaller with $h$: it is any number from 0 to $b - a$, or half of
 # that. What becomes smaller is the *chance* to cross a kink. Let there be $\rho$ kinks
