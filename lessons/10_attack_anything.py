@@ -272,8 +272,8 @@ figure = plotting.curves(
 save(
     figure,
     "eight_bits",
-    alt="The share of attacks undone by 8 bits, against the overshoot. It falls, and "
-    "reaches zero or nearly so where values are rounded",
+    alt="The share of attacks undone by 8 bits, against the overshoot. Both curves "
+    "fall, and the one of rounded values lies lower",
     caption="DeepFool's images, stored in 8 bits: what share of the successes is gone?",
 )
 assert undone["rounded"][0] > 0.1

@@ -48,17 +48,20 @@ assert abs(error.std() - 1 / (255 * np.sqrt(12))) < 1e-4
 # %% [markdown]
 # ## Exercise 10.3
 #
-# Ask for a margin of $-2$ times (10.5), two standard deviations. The overshoot for it
-# is that margin over the margin at the start, and at least 0.02. Images with small
-# margins, which a fixed share leaves nearest to the border, get a larger share.
+# Ask for a margin of $-2$ times (10.5), two standard deviations, with the slope where
+# DeepFool arrives. With an overshoot of 0.02 the margin there is some $-m_0$. To first
+# order it grows with the overshoot, so multiply 0.02 by what is missing. A few per cent
+# of length buy most of the attacks back.
 
 # %%
-slope = to_numpy(grad(lambda v: margin(model(v), own).sum(), x), dtype=float)
-length = np.linalg.norm(slope.reshape(len(x), -1), axis=1)
-start = to_numpy(margin(logits(model, x), own), dtype=float)
-needed = np.maximum(0.02, 2 * length / (255 * np.sqrt(12)) / start)
-share = {}
 fixed = deepfool(model, x, y=own, overshoot=0.02)
+made = fixed.x_adv
+slope = to_numpy(grad(lambda v: margin(model(v), own).sum(), made), dtype=float)
+length = np.linalg.norm(slope.reshape(len(x), -1), axis=1)
+reached = -to_numpy(margin(logits(model, made), own), dtype=float)
+wanted = 2 * length / (255 * np.sqrt(12))
+needed = np.clip(0.02 * wanted / np.maximum(reached, 1e-6), 0.02, 1)
+share = {}
 share["fixed"] = float(survives_8bit(model, fixed, y=own).mean())
 kept, sizes = [], []
 for i in range(len(x)):
@@ -68,7 +71,7 @@ for i in range(len(x)):
 share["by (10.5)"] = float(np.mean(kept))
 longer = np.median(sizes) / np.median(to_numpy(fixed.l2))
 print({name: f"{value:.1%}" for name, value in share.items()}, f"length x {longer:.3f}")
-assert share["by (10.5)"] > share["fixed"]
+assert share["by (10.5)"] > share["fixed"] + 0.1
 assert longer < 1.1
 
 # %% [markdown]
