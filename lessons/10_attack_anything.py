@@ -242,8 +242,9 @@ assert np.abs(moved).max() < 0.7 * worst.max()
 # %% [markdown]
 # So rounding moves the margin a little, up or down. An attack that goes far beyond the
 # border does not notice. DeepFool stops just behind it. Its *overshoot* is the share by
-# which it goes too far: to first order the margin is then $-\text{overshoot}$ times
-# what it was at the start. The larger the overshoot, the fewer attacks are undone.
+# which it goes too far: to first order, the difference of the two logits that decide is
+# then minus the overshoot times what it was at the start. The larger the overshoot, the
+# fewer attacks are undone.
 #
 # And the usual `(255 * x).astype("uint8")` does not round, it cuts off. The error then
 # lies between 0 and a whole step, and always makes the image darker.
@@ -380,9 +381,9 @@ assert list(codes.values()) == [1, 0]
 # **10.2** (pencil and paper) Cutting off has an error drawn from $[-\frac{1}{255}, 0]$.
 # Find its mean and variance. What does the mean do to $q \cdot \nabla m$?
 #
-# **10.3** (a few lines) Choose the overshoot for each image by (10.5), so that rounding
-# undoes few attacks and the change stays small. Compare it with a fixed overshoot of
-# 0.02.
+# **10.3** (a few lines) Choose the overshoot for each image by (10.5), applied to the
+# difference of the two logits that decide, so that rounding undoes few attacks and the
+# change stays small. Compare it with a fixed overshoot of 0.02.
 #
 # **10.4** (an experiment) Store FGSM's images as JPEG of quality 90, 70 and 50. How
 # many survive? Why does (10.5) not apply?

@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 
 from minadv import asarray, data, deepfool, fgsm, fit, grad, models, to_numpy
-from minadv.evaluation import logits, predict
+from minadv.evaluation import predict
 from minadv.images import from_8bit, survives_8bit, to_8bit
-from minadv.losses import margin
 
 d = data.digits()
 model = models.mlp((8, 8, 1))
@@ -48,19 +47,27 @@ assert abs(error.std() - 1 / (255 * np.sqrt(12))) < 1e-4
 # %% [markdown]
 # ## Exercise 10.3
 #
-# Ask for a margin of $-2$ times (10.5), two standard deviations, with the slope where
-# DeepFool arrives. With an overshoot of 0.02 the margin there is some $-m_0$. To first
-# order it grows with the overshoot, so multiply 0.02 by what is missing. A few per cent
-# of length buy most of the attacks back.
+# The label is decided by the difference of two logits, that of the new label and that
+# of the old one. So (10.5) is needed for this difference: ask for two standard
+# deviations of it, with the slope where DeepFool arrives. With an overshoot of 0.02 the
+# difference there is some $g_0$. To first order it grows with the overshoot, so
+# multiply 0.02 by what is missing.
+
 
 # %%
+def ahead(v):
+    """By how much the logit of the new label exceeds that of the old one, (N,)."""
+    z = model(v)
+    return z[every, fixed.label] - z[every, own]
+
+
+every = np.arange(len(x))
 fixed = deepfool(model, x, y=own, overshoot=0.02)
-made = fixed.x_adv
-slope = to_numpy(grad(lambda v: margin(model(v), own).sum(), made), dtype=float)
+slope = to_numpy(grad(lambda v: ahead(v).sum(), fixed.x_adv), dtype=float)
 length = np.linalg.norm(slope.reshape(len(x), -1), axis=1)
-reached = -to_numpy(margin(logits(model, made), own), dtype=float)
 wanted = 2 * length / (255 * np.sqrt(12))
-needed = np.clip(0.02 * wanted / np.maximum(reached, 1e-6), 0.02, 1)
+reached = np.maximum(to_numpy(ahead(fixed.x_adv), dtype=float), 1e-6)
+needed = np.clip(0.02 * wanted / reached, 0.02, 1)
 share = {}
 share["fixed"] = float(survives_8bit(model, fixed, y=own).mean())
 kept, sizes = [], []
