@@ -1,4 +1,5 @@
-"""``python -m lessons``: run the lessons, keep what they print and draw, and say how each went."""
+"""``python -m lessons``: run the lessons, keep what they print and draw, and say how
+each went."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def named(script: Path, word: str) -> bool:
 
 
 def header(script: Path) -> tuple[str, str]:
-    """A lesson's title and the documents' items that it mirrors, from its first lines."""
+    """A lesson's title and the documents' items that it mirrors, from its first
+    lines."""
     title = mirrors = ""
     for line in script.read_text(encoding="utf-8").splitlines():
         if line.startswith("# # ") and not title:
@@ -69,7 +71,8 @@ def header(script: Path) -> tuple[str, str]:
 
 
 def run(script: Path) -> Outcome:
-    """Run one lesson in this process; keep its text and its notebook in ``<out>/<lesson>/``."""
+    """Run one lesson in this process; keep its text and its notebook in
+    ``<out>/<lesson>/``."""
     settings = lesson_module.settings
     name = settings.lesson = lesson_module.lesson_name(script)
     folder = settings.out / name
@@ -90,7 +93,13 @@ def run(script: Path) -> Outcome:
         if path.suffix in (".png", ".ipynb") and path not in written:
             path.unlink(missing_ok=True)
     return Outcome(
-        name, seconds, len(figures), error, settings.seed, settings.measured[rows:], cells
+        name,
+        seconds,
+        len(figures),
+        error,
+        settings.seed,
+        settings.measured[rows:],
+        cells,
     )
 
 
@@ -131,7 +140,13 @@ def comparison(rows: list[tuple]) -> str:
             "| lesson | item | what | document | measured |",
             "|---|---|---|---|---|",
             *(
-                _row(lesson_module.lesson_number(lesson), item, what, stated, f"{value:{form}}")
+                _row(
+                    lesson_module.lesson_number(lesson),
+                    item,
+                    what,
+                    stated,
+                    f"{value:{form}}",
+                )
                 for lesson, item, what, stated, value, form in rows
             ),
         ]
@@ -139,17 +154,27 @@ def comparison(rows: list[tuple]) -> str:
 
 
 def stability(outcomes: list[Outcome], command: str) -> str:
-    """Of runs with several seeds: what failed, and mean and spread of every number measured."""
-    lines = [f"Made by `{command}`. The spread is the standard deviation over the runs.", ""]
+    """Of runs with several seeds: what failed, and mean and spread of every number
+    measured."""
+    lines = [
+        f"Made by `{command}`. The spread is the standard deviation over the runs.",
+        "",
+    ]
     for name in dict.fromkeys(o.name for o in outcomes):
-        failed = [f"seed {o.seed}: {o.error}" for o in outcomes if o.name == name and o.error]
+        failed = [
+            f"seed {o.seed}: {o.error}" for o in outcomes if o.name == name and o.error
+        ]
         runs = sum(o.name == name for o in outcomes)
         lines.append(f"- {name}: " + ("; ".join(failed) or f"all {runs} seeds hold"))
     values: dict[tuple, list[float]] = {}
     for row in (row for o in outcomes for row in o.rows):
         lesson, item, what, stated, value, form = row
         values.setdefault((lesson, item, what, stated, form), []).append(value)
-    lines += ["", "| lesson | item | what | document | mean | spread | runs |", "|" + "---|" * 7]
+    lines += [
+        "",
+        "| lesson | item | what | document | mean | spread | runs |",
+        "|" + "---|" * 7,
+    ]
     for (lesson, item, what, stated, form), v in values.items():
         mean, spread = statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else 0.0
         number = lesson_module.lesson_number(lesson)
@@ -165,7 +190,9 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
     )
     parser.prog = "python -m lessons"
     parser.add_argument(
-        "--list", action="store_true", help="list the lessons and what they mirror, and stop"
+        "--list",
+        action="store_true",
+        help="list the lessons and what they mirror, and stop",
     )
     parser.add_argument(
         "--only",
@@ -177,10 +204,12 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
         "--seeds",
         type=int,
         metavar="N",
-        help="run N times, with the seeds from --seed on: mean and spread of every number",
+        help="run N times, from --seed on: mean and spread of every number",
     )
     parser.add_argument(
-        "--html", action="store_true", help="make the site in <out>/site as well (extra: docs)"
+        "--html",
+        action="store_true",
+        help="make the site in <out>/site as well (extra: docs)",
     )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
@@ -190,7 +219,9 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
     if arguments.only:
         found = {word: [s for s in chosen if named(s, word)] for word in arguments.only}
         if missing := [word for word, matches in found.items() if not matches]:
-            parser.error(f"--only: no lesson is called {', '.join(missing)}; see --list")
+            parser.error(
+                f"--only: no lesson is called {', '.join(missing)}; see --list"
+            )
         chosen = [s for s in chosen if any(s in matches for matches in found.values())]
     return parser, arguments, chosen
 
@@ -235,7 +266,8 @@ def main() -> int:
             outcomes.append(run(script))
     except KeyboardInterrupt:
         print(f"\ninterrupted in {runs[len(outcomes)][0].stem}", file=sys.stderr)
-        print(table(outcomes))
+        if outcomes:
+            print(table(outcomes))
         return 130
     except OSError as error:
         parser.error(f"--out: {error}")
@@ -244,13 +276,18 @@ def main() -> int:
         command = " ".join(["python -m lessons", *sys.argv[1:]])
         name, content = "numbers.md", stability(lessons, command)
     else:
-        name, content = "documents.md", comparison([row for o in lessons for row in o.rows])
+        name, content = (
+            "documents.md",
+            comparison([row for o in lessons for row in o.rows]),
+        )
     # a part of the lessons never replaces the table of all
-    part = "" if not arguments.only else "-".join(["only", *(s.stem[:2] for s in chosen)])
+    part = (
+        "" if not arguments.only else "-".join(["only", *(s.stem[:2] for s in chosen)])
+    )
     write_whole(out / part / name, (content + "\n").encode())
     index = site.build(outcomes, out, arguments.data) if arguments.html else None
     print(content if arguments.seeds else table(outcomes))
-    print(f"\n{sum(o.seconds for o in outcomes):.0f} s; figures, text and notebooks in {out}")
+    print(f"\n{sum(o.seconds for o in outcomes):.0f} s; all of it is in {out}")
     if index:
         print(index)
     return int(any(o.error for o in outcomes))

@@ -1,4 +1,5 @@
-"""What the lessons share: the data chosen, trained models (cached), and where figures go.
+"""What the lessons share: the data chosen, trained models (cached), and where figures
+go.
 
 A lesson says ``from lesson import ...`` and runs in three ways: by itself
 (``python lessons/02_fgsm.py --data mnist``), as a notebook, or with all others
@@ -45,12 +46,14 @@ class Settings:
     lesson: str = "notebook"  # the lesson that runs; the runner says which
     figures: list[Path] = field(default_factory=list)  # the figures saved so far
     measured: list[tuple] = field(default_factory=list)  # see measured
-    source: bytes | None = None  # the lesson's text, part of the key of its models; None: no cache
+    # the lesson's text, part of the key of its models; None: no cache
+    source: bytes | None = None
     models: Path | None = None  # the cache of trained models (unset: <out>/models)
     show: Callable[[Shown], None] | None = (
         None  # shows a figure; the runner's, the kernel's, or print
     )
-    numbers: dict[tuple[str, str], int] = field(default_factory=dict)  # (lesson, figure) -> number
+    # (lesson, figure) -> number
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     calls: dict[tuple[str, str], int] = field(
         default_factory=dict
     )  # (lesson, training) -> how many
@@ -58,7 +61,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure: its number, such as "2.3", file, alternative text, caption, and slider."""
+    """A figure: its number, such as "2.3", file, alternative text, caption, and
+    slider."""
 
     number: str
     path: Path
@@ -72,7 +76,8 @@ class Shown:
         return f"Figure {self.number}. {self.caption}"
 
     def html(self) -> str:
-        """The still figure for a notebook: complete in itself, readable without any other file."""
+        """The still figure for a notebook: complete in itself, readable without any
+        other file."""
         png = base64.b64encode(self.path.read_bytes()).decode()
         return (
             f'<figure id="figure-{self.number.replace(".", "-")}">'
@@ -91,10 +96,13 @@ def options(description: str) -> argparse.ArgumentParser:
         "--data",
         choices=DATA,
         default="sample",
-        help="12,000 images of MNIST (embedded), 8x8 digits (for a quick look), or all of MNIST",
+        help="12,000 images of MNIST (embedded), 8x8 digits, or all of MNIST",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="where all random numbers start: another run of it all"
+        "--seed",
+        type=int,
+        default=0,
+        help="where all random numbers start: another run of it all",
     )
     parser.add_argument(
         "--backend",
@@ -111,13 +119,15 @@ def options(description: str) -> argparse.ArgumentParser:
 
 
 def in_kernel() -> bool:
-    """Whether this runs in a Jupyter kernel: there no bar is drawn and no model is cached."""
+    """Whether this runs in a Jupyter kernel: there no bar is drawn and no model is
+    cached."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def lesson_number(lesson: str) -> str:
-    """A lesson's number: "2" of "02_fgsm", "F" of the frame, "S2" of solutions, else nothing."""
+    """A lesson's number: "2" of "02_fgsm", "F" of the frame, "S2" of solutions, else
+    nothing."""
     if lesson.startswith("solutions/"):
         return "S" + lesson_number(lesson.removeprefix("solutions/"))
     if lesson.startswith("00_the_frame"):
@@ -127,7 +137,9 @@ def lesson_number(lesson: str) -> str:
 
 def lesson_name(script: Path) -> str:
     """What a script is called: "02_fgsm", or "solutions/02_fgsm"."""
-    return f"solutions/{script.stem}" if script.parent.name == "solutions" else script.stem
+    return (
+        f"solutions/{script.stem}" if script.parent.name == "solutions" else script.stem
+    )
 
 
 def _settings() -> Settings:
@@ -158,12 +170,16 @@ def _settings() -> Settings:
 
 
 def start(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Choose the backend and load the images; trouble is one line, and exit status 2."""
+    """Choose the backend and load the images; trouble is one line, and exit status
+    2."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal without "ε" shows "?", and a lesson goes on
+        # a terminal without "ε" shows "?", and a lesson goes on
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        minadv.use_backend(arguments.backend or os.environ.get("MINADV_BACKEND") or "numpy")
+        minadv.use_backend(
+            arguments.backend or os.environ.get("MINADV_BACKEND") or "numpy"
+        )
         _load(arguments.data)
     except (minadv.BackendError, minadv.DataError, ValueError, OSError) as error:
         parser.error(str(error))
@@ -171,28 +187,35 @@ def start(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
 
 @cache
 def _load(name: str) -> datasets.Dataset:
-    return {"sample": datasets.mnist_sample, "digits": datasets.digits, "mnist": datasets.mnist}[
-        name
-    ]()
+    return {
+        "sample": datasets.mnist_sample,
+        "digits": datasets.digits,
+        "mnist": datasets.mnist,
+    }[name]()
 
 
 settings = _settings()
 
 
 def dataset() -> datasets.Dataset:
-    """The images chosen by ``--data``: ``x_train, y_train, x_test, y_test``, pixels in [0, 1]."""
+    """The images chosen by ``--data``: ``x_train, y_train, x_test, y_test``, pixels in
+    [0, 1]."""
     return _load(settings.data)
 
 
 def by_data(*, sample, digits, mnist=None):
-    """The value meant for the images chosen by ``--data``; ``mnist`` is ``sample`` if not given."""
-    return {"sample": sample, "digits": digits, "mnist": sample if mnist is None else mnist}[
-        settings.data
-    ]
+    """The value meant for the images chosen by ``--data``; ``mnist`` is ``sample`` if
+    not given."""
+    return {
+        "sample": sample,
+        "digits": digits,
+        "mnist": sample if mnist is None else mnist,
+    }[settings.data]
 
 
 def seed(offset: int = 0) -> int:
-    """A seed that moves with ``--seed``: each ``offset`` names another stream of random numbers."""
+    """A seed that moves with ``--seed``: each ``offset`` names another stream of random
+    numbers."""
     return 1000 * settings.seed + offset
 
 
@@ -202,11 +225,14 @@ def rng(offset: int = 0) -> np.random.Generator:
 
 
 def _sources() -> bytes:
-    """A digest of the code of a training but for the lesson: package, this file, libraries."""
+    """A digest of the code of a training but for the lesson: package, this file,
+    libraries."""
     digest = hashlib.sha256()
     package = Path(minadv.__file__).parent
     for path in (*sorted(package.rglob("*.py")), Path(__file__)):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+        digest.update(
+            f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes()
+        )
     digest.update(repr((sys.version, platform.platform(), np.__version__)).encode())
     return digest.digest()
 
@@ -215,19 +241,23 @@ SOURCES = _sources()  # read now: a file changed later is not the code that runs
 
 
 def trained(name: str, model: Layer, x, y, **how) -> Layer:
-    """``model`` after ``fit(model, x, y, **how)``, or as the same call left it in ``<out>/models``.
+    """``model`` after ``fit(model, x, y, **how)``, or as the same call left it in
+    ``<out>/models``.
 
-    The same call: the same sources of the package, of this file and of the lesson, the same
-    libraries, data, seed, backend, first weights and arrays, and the same place among the lesson's
-    calls of this name. Any change trains anew.
+    The same call: the same sources of the package, of this file and of the lesson, the
+    same libraries, data, seed, backend, first weights and arrays, and the same place
+    among the lesson's calls of this name. Any change trains anew.
     """
     key = (settings.lesson, name)
     settings.calls[key] = settings.calls.get(key, 0) + 1
-    return _trained(name, model, x, y, how, (*key, settings.calls[key], settings.source))
+    return _trained(
+        name, model, x, y, how, (*key, settings.calls[key], settings.source)
+    )
 
 
 def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
-    """Train or load; the file's name carries a digest of what went in and of what came out."""
+    """Train or load; the file's name carries a digest of what went in and of what came
+    out."""
     first = {**model.parameters, "x": x, "y": y}
     key = repr((call, settings.data, settings.seed, _digest(first))).encode()
     key = hashlib.sha256(SOURCES + key).hexdigest()[:16]
@@ -248,7 +278,9 @@ def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
     if cached:
         for path in folder.glob(f"{name}-{key}-*.npz"):
             path.unlink(missing_ok=True)
-        models.save_weights(model, folder / f"{name}-{key}-{_digest(model.parameters)[:16]}.npz")
+        models.save_weights(
+            model, folder / f"{name}-{key}-{_digest(model.parameters)[:16]}.npz"
+        )
     return model
 
 
@@ -257,7 +289,9 @@ def _digest(arrays: dict) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = minadv.to_numpy(arrays[name])
-        digest.update(repr((name, type(arrays[name]).__name__, array.dtype, array.shape)).encode())
+        digest.update(
+            repr((name, type(arrays[name]).__name__, array.dtype, array.shape)).encode()
+        )
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -268,7 +302,8 @@ def _shared(name: str, model: Layer, x, y, **how) -> Layer:
 
 
 def trained_cnn(offset: int = 0) -> Layer:
-    """Document D's CNN (D2), trained on the images chosen; ``offset`` names another start."""
+    """Document D's CNN (D2), trained on the images chosen; ``offset`` names another
+    start."""
     d = dataset()
     how = by_data(
         sample={"batch_size": 32, "epochs": 4},
@@ -280,7 +315,8 @@ def trained_cnn(offset: int = 0) -> Layer:
 
 
 def trained_mlp(offset: int = 0) -> Layer:
-    """Document B's network (B3), trained as there: Adam 0.001, batch 8 (sample: 16), 10 epochs."""
+    """Document B's network (B3), trained as there: Adam 0.001, batch 8 (sample: 16), 10
+    epochs."""
     d = dataset()
     how = by_data(
         sample={"batch_size": 16, "epochs": 10},
@@ -292,7 +328,8 @@ def trained_mlp(offset: int = 0) -> Layer:
 
 
 def trained_vae(latent: int) -> VAE:
-    """An autoencoder of so many latent numbers (D10), trained on the clean images chosen."""
+    """An autoencoder of so many latent numbers (D10), trained on the clean images
+    chosen."""
     d = dataset()
     filters = by_data(sample=(16, 32), digits=(16, 32), mnist=(32, 64))
     vae = VAE(d.x_train.shape[1:], latent=latent, filters=filters, rng=seed())
@@ -301,16 +338,20 @@ def trained_vae(latent: int) -> VAE:
         digits={"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)},
         mnist={"batch_size": 128, "epochs": 5},
     )
-    return _shared(f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, rng=seed(), **how)
+    return _shared(
+        f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, rng=seed(), **how
+    )
 
 
-def measured(item: str, what: str, value: float, *, stated: str = "", form: str = ".3g") -> None:
+def measured(
+    item: str, what: str, value: float, *, stated: str = "", form: str = ".3g"
+) -> None:
     """Print a number that was measured, and keep it for the table of the whole run.
 
-    ``item``: the documents' item, or a lesson's own topic. ``what``: in words, the same in every
-    run (no number that the run itself made stands in it). ``value``: a number, so that runs with
-    other seeds give a mean and a spread. ``stated``: what the document states, if it does.
-    ``form``: how to print the number, such as ``".1%"``.
+    ``item``: the documents' item, or a lesson's own topic. ``what``: in words, the same
+    in every run (no number that the run itself made stands in it). ``value``: a number,
+    so that runs with other seeds give a mean and a spread. ``stated``: what the
+    document states, if it does. ``form``: how to print the number, such as ``".1%"``.
     """
     settings.measured.append((settings.lesson, item, what, stated, float(value), form))
     said = f"the document says {stated}, here " if stated else ""
@@ -318,15 +359,18 @@ def measured(item: str, what: str, value: float, *, stated: str = "", form: str 
 
 
 def save(figure: Figure, name: str, alt: str, caption: str = "") -> None:
-    """Save ``figure`` as ``<out>/<lesson>/<name>.png`` and show it, numbered, where it stands.
+    """Save ``figure`` as ``<out>/<lesson>/<name>.png`` and show it, numbered, where it
+    stands.
 
-    ``alt`` says what is seen, for those who cannot see it; ``caption`` says what to see in it.
-    Markdown and ``$math$`` work in captions.
+    ``alt`` says what is seen, for those who cannot see it; ``caption`` says what to see
+    in it. Markdown and ``$math$`` work in captions.
     """
     _show(figure, name, alt, caption or alt, None)
 
 
-def _show(figure: Figure, name: str, alt: str, caption: str, frames: dict | None) -> None:
+def _show(
+    figure: Figure, name: str, alt: str, caption: str, frames: dict | None
+) -> None:
     key = (settings.lesson, name)
     here = sum(lesson == settings.lesson for lesson, _ in settings.numbers)
     number = settings.numbers.setdefault(key, here + 1)
@@ -334,7 +378,9 @@ def _show(figure: Figure, name: str, alt: str, caption: str, frames: dict | None
     plotting.save(figure, path, alt=alt)
     settings.figures.append(path)
     number = f"{lesson_number(settings.lesson)}.{number}".lstrip(".")
-    shown = Shown(number, path, " ".join(alt.split()), " ".join(caption.split()), frames)
+    shown = Shown(
+        number, path, " ".join(alt.split()), " ".join(caption.split()), frames
+    )
     if settings.show:
         settings.show(shown)
     elif in_kernel():
@@ -357,21 +403,26 @@ def slider(
     alt: str,
     caption: str,
 ) -> None:
-    """A figure to move through: frames computed now, and a slider in the page that flips them.
+    """A figure to move through: frames computed now, and a slider in the page that
+    flips them.
 
-    On paper, in a notebook, in a script and without JavaScript the still figure stands alone.
+    On paper, in a notebook, in a script and without JavaScript the still figure stands
+    alone.
 
     Parameters
     ----------
     name : str
         The still figure's file, as in :func:`save`.
-    frames : sequence of N images (H, W), (H, W, 1) or (H, W, 3), or of N matplotlib Figures
-        What is seen at each place of the slider: pixels in [0, 1], or Figures of one size.
-        About 20 to 40 frames are enough.
+    frames : sequence of N images (H, W), (H, W, 1) or (H, W, 3), or of N matplotlib
+    Figures
+        What is seen at each place of the slider: pixels in [0, 1], or Figures of one
+        size. About 20 to 40 frames are enough.
     values : sequence of N numbers or strings
-        What the slider stands at, such as 0.05 or "step 3"; numbers are printed with ``:.3g``.
+        What the slider stands at, such as 0.05 or "step 3"; numbers are printed with
+        ``:.3g``.
     says : sequence of N sentences
-        What is seen there, for eyes and screen readers alike: "Read as 3, with probability 99 %."
+        What is seen there, for eyes and screen readers alike: "Read as 3, with
+        probability 99 %."
     symbol : str
         What is written before the value, such as "ε"; it may be empty.
     label : str
@@ -386,10 +437,9 @@ def slider(
     ValueError
         Unless ``frames``, ``values`` and ``says`` are of one length, at least 2.
 
-    Examples
-    --------
-    >>> slider("grows", images, epsilons, sentences, symbol="ε", label="size ε of the change",
-    ...        alt="A seven that fades into noise.", caption="Move ε: the label changes early.")
+    Examples -------- >>> slider("grows", images, epsilons, sentences, symbol="ε",
+    label="size ε of the change", ...        alt="A seven that fades into noise.",
+    caption="Move ε: the label changes early.")
     """
     n = len(frames)
     if n < 2 or len(values) != n or len(says) != n:
@@ -415,21 +465,26 @@ def slider(
 
 
 def _png(frame) -> bytes:
-    """A frame as a PNG: an image pixel by pixel, a Figure as it is drawn on the screen."""
+    """A frame as a PNG: an image pixel by pixel, a Figure as it is drawn on the
+    screen."""
     content = io.BytesIO()
     if isinstance(frame, Figure):
         frame.savefig(content, format="png", dpi=100)
     else:
         pixels = np.asarray(minadv.to_numpy(frame), dtype=float)
         pixels = np.round(255 * pixels.clip(0, 1)).astype(np.uint8)
-        Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(content, "png")
+        Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(
+            content, "png"
+        )
     return content.getvalue()
 
 
 def _strip(frames: list, names: list[str]) -> Figure:
     """A few images in a row, each under its value."""
     figure = Figure(figsize=(1.7 * len(frames), 2.1), layout="constrained")
-    for axes, frame, title in zip(figure.subplots(1, len(frames)), frames, names, strict=True):
+    for axes, frame, title in zip(
+        figure.subplots(1, len(frames)), frames, names, strict=True
+    ):
         axes.imshow(np.squeeze(minadv.to_numpy(frame)), cmap="gray", vmin=0, vmax=1)
         axes.set_title(title, fontsize=10)
         axes.axis("off")
@@ -442,5 +497,6 @@ def on_mnist() -> bool:
 
 
 def compare(item: str, what: str, stated: str, measured: str):
-    """Print a document's number next to the one measured; :func:`measured` takes its place."""
+    """Print a document's number next to the one measured; :func:`measured` takes its
+    place."""
     print(f"[{item}] {what}: the document says {stated}, here {measured}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -44,7 +45,7 @@ class SGD:
     def __init__(self, lr: float = 0.01, *, momentum: float = 0.0):
         self.lr = check_number("lr", lr, above=0)
         self.momentum = check_number("momentum", momentum, least=0, below=1)
-        self.v: Array = None
+        self.v: Any = None
 
     def step(self, w, g):
         """Change the vector ``w`` of all weights, in place, by its gradient ``g``."""
@@ -78,7 +79,7 @@ class Adam:
         self.beta2 = check_number("beta2", beta2, least=0, below=1)
         self.epsilon = check_number("epsilon", epsilon, above=0)
         self.t = 0
-        self.m: Array = None
+        self.m: Any = None
 
     def step(self, w, g):
         """Change the vector ``w`` of all weights, in place, by its gradient ``g``."""

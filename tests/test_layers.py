@@ -1,4 +1,5 @@
-"""Layers: what each computes, its gradients, its arrays by name; and that an attack never pays for the weights."""
+"""Layers: what each computes, its gradients, its arrays by name; and that an attack never pays for
+the weights."""
 
 import math
 
@@ -75,7 +76,7 @@ def randomized(layer, xp=np, dtype=np.float64):
 
 
 def test_every_layer_is_in_the_table():
-    assert set(TABLE) == set(layers.__all__) - {"Layer"}
+    assert set(TABLE) == set(layers.__all__) - {"Layer", "Composite"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -277,7 +278,7 @@ class TestDropout:
 
     @pytest.mark.parametrize("p", [1, -0.1, 2, np.nan])
     def test_other_shares(self, p):
-        with pytest.raises(ValueError, match=r"p must be in \[0, 1\), got "):
+        with pytest.raises(ValueError, match=r"p must be (>= 0|< 1|finite), got"):
             Dropout(p)
 
 
@@ -408,7 +409,7 @@ class TestNothingUnasked:
             runs.clear()
             names, values = zip(*model.parameters.items(), strict=True)
             grad(
-                lambda *p: losses.cross_entropy(
+                lambda *p, model=model, names=names: losses.cross_entropy(
                     model.apply(dict(zip(names, p, strict=True)), x), y
                 ).sum(),
                 *values,
@@ -449,8 +450,8 @@ class TestNothingUnasked:
             ValueError,
             "x has 1 channels, but the kernel expects 3",
         ),
-        (lambda: Reshape(-1, 2), ValueError, r"shape must be positive integers, got \(-1, 2\)"),
-        (lambda: Reshape((2, 3)), ValueError, "shape must be positive integers"),
+        (lambda: Reshape(-1, 2), ValueError, "shape must be >= 1, got -1"),
+        (lambda: Reshape((2, 3)), TypeError, "shape must be an integer"),
         (lambda: Normalize(0, 0), ValueError, "std finite and > 0, got 0 and 0"),
         (lambda: Normalize(np.nan, 1), ValueError, "mean must be finite"),
         (lambda: Normalize(0.5, [1, -1]), ValueError, "std finite and > 0"),

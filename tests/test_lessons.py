@@ -298,7 +298,7 @@ def test_a_lesson_runs_by_itself(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "ŷ = σ(-4) = 0.018" in done.stdout
+    assert "[A7]" in done.stdout
     assert (tmp_path / "01_linear_models/growth.png").exists()
 
 

@@ -16,8 +16,10 @@ import tempfile
 from pathlib import Path
 
 import furo  # noqa: F401  (missing: one line of error)
+import lesson as lesson_module
 import math_core
 import myst_nb  # noqa: F401
+import numpy as np
 import ziamath
 from docutils import nodes
 from fontTools import subset
@@ -25,9 +27,9 @@ from sphinx.application import Sphinx
 from sphinx.util import logging as sphinx_logging
 from sphinx.util.console import nocolor
 
-import lesson as lesson_module
 import minadv
 from minadv import plotting
+from minadv.inference import probabilities
 from pages import cells as cells_module
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +40,6 @@ CONFIG = {
         "myst_nb",
         "sphinx.ext.autodoc",
         "sphinx.ext.napoleon",
-        "furo",
         "pages.site",
     ],
     "html_theme": "furo",
@@ -63,6 +64,16 @@ CONFIG = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "suppress_warnings": ["config.cache", "ref.python", "mystnb.lexer"],
 }
+MENDS = {  # boxes that scroll are reached by keyboard, landmarks have names, search has a heading
+    'role="heading"><span class="caption-text"': 'role="heading" aria-level="2">'
+    '<span class="caption-text"',
+    "<pre>": '<pre tabindex="0">',
+    '<div class="math">': '<div class="math" tabindex="0">',
+    '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    '<aside class="sidebar-drawer"': '<aside aria-label="Site" class="sidebar-drawer"',
+    '<aside class="toc-drawer': '<aside aria-label="On this page" class="toc-drawer',
+    '<div id="search-results">': '<h1>Search</h1><div id="search-results">',
+}
 USED: dict[str, list[str]] = {}  # a public name -> the lessons that use it
 
 
@@ -79,9 +90,9 @@ def build(outcomes: list, out: Path, data: str) -> Path:
         warnings = io.StringIO()
         nocolor()
         logging.getLogger("fontTools").setLevel(logging.WARNING)
-        app = Sphinx(
-            source, None, made, Path(folder, "trees"), "html", CONFIG, status=None, warning=warnings
-        )
+        _write(source / "conf.py", "\n".join(f"{k} = {v!r}" for k, v in CONFIG.items()))
+        trees = Path(folder, "trees")
+        app = Sphinx(source, source, made, trees, "html", status=None, warning=warnings)
         app.build()
         if said := warnings.getvalue().replace(str(source), "").strip():
             (out / "site-warnings.txt").write_text(said + "\n", encoding="utf-8")
@@ -141,6 +152,8 @@ def _lesson(outcome, names: list[str], public: dict[str, str], out: Path, source
         cells.append(cells_module.Cell(cell.kind, text, cell.line, cell.outputs, cell.count))
     failed = f"\n\n```{{error}}\nThis lesson failed: {outcome.error}\n```" if outcome.error else ""
     title, _, rest = cells[0].source.partition("\n")
+    if number := lesson_module.lesson_number(name).lstrip("S") if "/" not in name else "":
+        title = f"# {number}. {title.removeprefix('# ')}"
     cells[0].source = f"{title}\n\n{' · '.join(links)}{failed}\n{rest}"
     if uses:
         listed = ", ".join(f"{{py:obj}}`{u.removeprefix('minadv.')} <{u}>`" for u in uses)
@@ -153,7 +166,9 @@ def _figure(figure, name: str, named: bool) -> str:
     """A figure in MyST: number, caption, alternative text, and its slider below."""
     label = f":name: figure-{figure.number.replace('.', '-').lower()}\n" if named else ""
     alt = figure.alt.replace("\\", "\\\\")
-    text = f"```{{figure}} /figures/{name}/{figure.path.name}\n:alt: {alt}\n{label}\n**Figure {figure.number}.** {figure.caption}\n```"
+    caption = f"**Figure {figure.number}.** {figure.caption}"
+    head = f"```{{figure}} /figures/{name}/{figure.path.name}"
+    text = f"{head}\n:alt: {alt}\n{label}\n{caption}\n```"
     if not (named and figure.frames):
         return text
     f = figure.frames
@@ -210,13 +225,13 @@ def _linked(text: str, names: list[str], figures: set[str], public: dict[str, st
 
 
 def _public() -> dict[str, str]:
-    """Public names -> where they are defined; `pgd`, `attacks.pgd.pgd` and the full name all count."""
+    """Public names, short, half or in full, such as `pgd`, and where they are defined."""
     names: dict[str, str] = {}
     for module in _modules():
         names[module.__name__] = module.__name__
-        for name in getattr(module, "__all__", ()):
+        for name in getattr(module, "__all__", vars(module)):
             value = inspect.getattr_static(module, name, None)
-            if getattr(value, "__module__", None) != module.__name__:
+            if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
                 continue  # shown where it is defined
             full = f"{module.__name__}.{name}"
             parts = full.split(".")
@@ -229,8 +244,7 @@ def _modules() -> list:
     """All public modules of the package."""
     found = pkgutil.walk_packages(minadv.__path__, "minadv.")
     names = ["minadv", *(m.name for m in found if not m.name.rpartition(".")[2].startswith("_"))]
-    modules = [importlib.import_module(name) for name in names]
-    return [module for module in modules if hasattr(module, "__all__")]
+    return [importlib.import_module(name) for name in names]
 
 
 def _uses(cells: list, public: dict[str, str]) -> list[str]:
@@ -298,20 +312,20 @@ def _documents(names: list[str], outcomes: list, public: dict, source: Path, dat
     trees = {
         "Lessons": lessons,
         "Solutions": solutions,
-        "Homework": [n for n in others if n.startswith("homework/")],
+        "Homework": [name for name in others if name.startswith("homework/")],
+        "Reference": [n for n in ("map", "glossary", "benchmarks") if n in others] + ["api/index"],
     }
-    trees["Reference"] = [n for n in ("map", "glossary", "benchmarks") if n in others] + [
-        "api/index"
-    ]
-    toc = lambda names: "\n".join(["```{toctree}", ":maxdepth: 1", *names, "```"])  # noqa: E731
-    _write(source / "api/index.md", "# API reference\n\n" + toc(modules))
-    parts = "\n\n".join(
-        f"## {title}\n\n{toc(['/' + n for n in tree])}" for title, tree in trees.items() if tree
-    )
-    _write(
-        source / "index.md",
-        (HERE / "index.md").read_text("utf-8").replace("PARTS", parts).replace("DATA", data),
-    )
+    parts = [_toc(tree, title) for title, tree in trees.items() if tree]
+    _write(source / "api/index.md", "# API reference\n\n" + _toc([f"api/{m}" for m in modules]))
+    index = (HERE / "index.md").read_text("utf-8").replace("DATA", data)
+    _write(source / "index.md", index.replace("PARTS", "\n\n".join(parts)))
+
+
+def _toc(names: list[str], caption: str = "") -> str:
+    """A list of pages."""
+    head = f":caption: {caption}\n" if caption else ""
+    pages = "\n".join(f"/{name}" for name in names)
+    return f"```{{toctree}}\n:maxdepth: 1\n{head}\n{pages}\n```"
 
 
 def _map(text: str, numbers: dict[str, str], source: Path) -> str:
@@ -336,12 +350,12 @@ def _map(text: str, numbers: dict[str, str], source: Path) -> str:
 def _hook(path: Path) -> None:
     """The picture on the first page: an image, a change that is hard to see, another label."""
     d, model = lesson_module.dataset(), lesson_module.trained_cnn()
-    x, y = d.x_test[:200], d.y_test[:200]
-    result = minadv.deepfool(model, x, y=y)
-    right = (minadv.to_numpy(model(x)).argmax(-1) == y) & result.success
-    first = int(right.nonzero()[0][0])
-    small = min(right.nonzero()[0], key=lambda i: result.linf[i], default=first)
-    one = minadv.deepfool(model, x[small : small + 1], y=y[small : small + 1])
+    x, y = d.x_test[:300], d.y_test[:300]
+    sure = minadv.to_numpy(probabilities(model, x))[np.arange(len(y)), minadv.to_numpy(y)] > 0.9
+    x, y = x[sure], y[sure]
+    sizes = minadv.to_numpy(minadv.deepfool(model, x, y=y).linf)
+    i = int(sizes.argmin())
+    one = minadv.pgd(model, x[i : i + 1], y=y[i : i + 1], eps=2 * float(sizes[i]))
     plotting.save(
         plotting.attack_figure(one, model), path, alt="An image, the change, another label"
     )
@@ -386,7 +400,8 @@ def _mend(made: Path) -> None:
     for path in made.rglob("*.html"):
         text = path.read_text("utf-8")
         used.update(*re.findall(r"<math.*?</math>", text, flags=re.S), "")
-        text = text.replace("<pre>", '<pre tabindex="0">')
+        for plain, mended in MENDS.items():
+            text = text.replace(plain, mended)
         text = re.sub(
             r"(<math>(?:(?!</math>).)*</math>)([,.;:)’]+)",
             r'<span class="together">\1\2</span>',
@@ -398,7 +413,9 @@ def _mend(made: Path) -> None:
         Path(ziamath.__file__).parent / "fonts/STIXTwoMath-Regular.ttf", options
     )
     cutter = subset.Subsetter(options)
-    cutter.populate(text="".join(used) + html.unescape("&ApplyFunction;"))
+    # a browser draws the letter of <mi>x</mi> from the mathematical italics
+    italics = [0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)]
+    cutter.populate(text="".join(used), unicodes=[*italics, 0x2061])
     cutter.subset(font)
     subset.save_font(font, made / "_static" / "math.woff", options)
 
