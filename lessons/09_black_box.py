@@ -17,7 +17,7 @@
 
 # %%
 import numpy as np
-from lesson import by_data, measured, rng, save, seed, trained
+from lesson import measured, rng, save, seed, trained
 from matplotlib.figure import Figure
 
 from minadv import (
@@ -74,8 +74,7 @@ from minadv.losses import margin
 # another task first: telling eight species apart.
 
 # %%
-size = by_data(sample=16, digits=16, mnist=32)
-count = by_data(sample=5000, digits=5000, mnist=10_000)
+size, count = 16, 5000  # the same for all choices of --data
 species = leaves(count, task="species", size=size, rng=seed())
 health = leaves(count, size=size, rng=seed(1))
 shape = (size, size, 3)
