@@ -434,8 +434,8 @@ assert matrix[1, 1] < matrix[0, 1] - 0.05
 # ## One step or many? A claim, and how to test it (C7)
 #
 # In the white box many small steps beat one (lesson 4). Document C saw the reverse in
-# the black box: one step transfers *better*, because many "overfit" the network that
-# they are made with.
+# the black box: one step transfers *better*, because many overfit the network that they
+# are made with.
 #
 # How many images does such a claim need? Let the same $N$ images be attacked once with
 # one step and once with ten. For image $k$ let $D_k$ be 1 if only the ten steps fool
@@ -447,8 +447,8 @@ assert matrix[1, 1] < matrix[0, 1] - 0.05
 # \tag{9.8}$$
 #
 # Taking the difference image by image is what makes the interval narrow: an image that
-# is easy for both says nothing and adds no noise. A smaller test with 300 images of
-# which 11 decide cannot settle a matter of few per cent.
+# is easy for both says nothing and adds no noise. A test with 300 images, of which 11
+# decide, cannot settle a matter of a few per cent.
 
 
 # %%
@@ -494,25 +494,28 @@ for mean, half in own:
     assert mean - half > 0.02
 for mean, half in foreign:
     assert half < 0.04
-    assert abs(mean) < 0.07
+    assert -0.07 < mean < 0.02
 for (mean, half), (other, wide) in zip(own, foreign, strict=True):
     assert mean - half > other + wide  # the two intervals do not even touch
 
 # %% [markdown]
 # One half of document C's claim is plain: on the network that made the images ten steps
-# fool far more. The other half is not seen here as a rule. On the other network the
-# nine further steps change little, and the interval says how little. Depending on the
-# training run and the direction the mean is above or below zero. What is safe to say:
-# *what ten steps gain is mostly knowledge of their maker, and it does not transfer.*
-# That they transfer *worse* may hold for document C's far larger networks and images.
+# fool far more. The other half is a small effect. On the other network the nine further
+# steps gain nothing, and one run of 1,000 leaves often cannot tell their loss from
+# zero. It takes several: with five seeds and both directions, when this was written,
+# all ten means were below zero, by 0.1 to 3.2 percentage points, and three of the ten
+# intervals excluded zero. So document C's reversal is seen, and it is about one point
+# here. What is safe to say: *what ten steps gain is knowledge of their maker, and it
+# does not transfer.*
 #
 # ## Summary
 #
 # A gradient can be had by asking, at two questions for each value of the image; the
 # step must balance kinks against rounding. Who cannot ask can train a stand-in and hope
 # for transfer, which is weaker than the white box and far stronger than noise. More
-# steps help on the network that they were made with, and gain little elsewhere. A claim
-# of a few per cent needs a thousand images and an interval.
+# steps help on the network that they were made with, and gain nothing elsewhere. A
+# claim of a few per cent needs a thousand images, an interval, and more than one
+# training run.
 #
 # ## Exercises
 #

@@ -549,7 +549,7 @@ measured("E9", "the CNN before, negative images", inverted, form=".1%")
 says = {
     "fine-tuned, regular images": "that it drops",
     "fine-tuned, negative images": "that it rises",
-    "from scratch, regular images": "that it is not good at all",
+    "from scratch, regular images": "that it does not do well",
     "from scratch, negative images": by_data(
         sample="that it rises", digits="that it rises", mnist="close to 100 % with 10^4"
     ),
