@@ -188,9 +188,10 @@ assert near["after"][6] > near["before"][6] + 0.05
 # %% [markdown]
 # On all data, the attack moves the representation a good way towards the sixes. Where
 # it ends depends on the data. On 8 by 8 pixels, most of the nearest clean images are
-# then sixes: "jumping" is right. On the 28 by 28 pixels of the sample, fewer than half
-# are, and many are still twos. There the attack has crossed the plane (15.1) and stopped
-# in the space between. The lines above say so for the run that you are reading.
+# then sixes: "jumping" is right. (But with this $\varepsilon$ many of these images
+# resemble a six in their pixels as well, see exercise 5.) On the 28 by 28 pixels of the
+# sample, fewer than half are sixes. There the attack has crossed the plane (15.1) and
+# stopped on the way. The lines above say so for the run that you are reading.
 
 # %%
 if by_data(sample=True, digits=False):
@@ -506,7 +507,7 @@ for line, row in zip(panels, rows, strict=True):
             ax.set_title(column)
         if column == "conv 1":
             ax.set_ylabel(row)
-for i, column in enumerate(layers):
+for i in range(len(layers)):
     scale = panels[0, i].images[0]
     figure.colorbar(scale, ax=panels[:, i], orientation="horizontal", shrink=0.8)
 save(

@@ -43,8 +43,8 @@ assert abs(best @ first) > np.cos(np.deg2rad(0.5))
 # %% [markdown]
 # ## Exercise 15.2
 #
-# In $\sum_i \sum_j (p_{ij} - q_{ij}) k_{ij} (y_i - y_j)$ the terms $(i, j)$ and $(j, i)$
-# cancel. KL depends on differences only, so moving the whole map changes nothing.
+# In $\sum_i \sum_j (p_{ij} - q_{ij}) k_{ij} (y_i - y_j)$ the terms $(i, j)$ and
+# $(j, i)$ cancel. KL depends on differences only, so moving the whole map changes nothing.
 
 # %%
 h = to_numpy(represent(d.x_test[:60]), dtype=float)
@@ -82,7 +82,7 @@ assert (falls[300.0] > 0).any()
 #
 # The cosine between the way in $h$ and the normal of the plane. A random direction in
 # $D$ dimensions has a cosine of about $1 / \sqrt D$. The attack goes along the normal
-# far more than that, and still leaves it for the most part.
+# far more than that.
 
 # %%
 attack = iterative_fgsm(model, twos, target=6, eps=0.3, steps=20)
