@@ -44,7 +44,8 @@ assert abs(best @ first) > np.cos(np.deg2rad(0.5))
 # ## Exercise 15.2
 #
 # In $\sum_i \sum_j (p_{ij} - q_{ij}) k_{ij} (y_i - y_j)$ the terms $(i, j)$ and
-# $(j, i)$ cancel. KL depends on differences only, so moving the whole map changes nothing.
+# $(j, i)$ cancel. KL depends on differences only, so moving the whole map changes
+# nothing.
 
 # %%
 h = to_numpy(represent(d.x_test[:60]), dtype=float)
