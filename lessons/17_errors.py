@@ -83,9 +83,9 @@ assert max(powers.values()) < 7399
 # class *scores*, whose gradients $w_k$ are taken in the next line (lesson 7). **D10**
 # speaks of a divergence "between clean and corresponding adversarial sample". Its
 # figure shows that between an input and its own reconstruction, and a detector has
-# nothing else (lesson 14). **B7** says that adversarial training is "valid only when the
-# adversarial examples are crafted on the original model". Lesson 11 measures both ways:
-# crafting on the model as it trains is the one that holds.
+# nothing else (lesson 14). **B7** says that adversarial training is "valid only when
+# the adversarial examples are crafted on the original model". Lesson 11 measures both
+# ways: crafting on the model as it trains is the one that holds.
 #
 # Other words have consequences. **B1** calls targeted attacks "type 1" and untargeted
 # ones "type 2". In statistics these are the names of *false positives* and *false
@@ -379,8 +379,8 @@ assert left["no projection"] < left["ε = 0.1"] - 0.05
 # from. Words such as targeted, steepest or noise have definitions, and each wrong one
 # makes a measurable difference. A bound that is proved for real numbers must be
 # measured in floating point, with the rounding of the sum and that of $\varepsilon$
-# kept apart. Code is what it does: read the sign of the objective, the condition of the loop and
-# the default of the library.
+# kept apart. Code is what it does: read the sign of the objective, the condition of the
+# loop and the default of the library.
 #
 # ## Exercises
 #
