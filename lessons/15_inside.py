@@ -425,6 +425,7 @@ kinds = {
 }
 growth = {}
 for name, (z, which) in kinds.items():
+    assert which.any(), f"no image of the kind: {name}"
     rho = change_by_hand(twos[which], z[which])[:, columns]
     growth[name] = np.median(rho / rho[:, :1], axis=0)
     print(f"{name}: {int(which.sum())} images, ρ₀ = {np.median(rho[:, 0]):.0%}")
