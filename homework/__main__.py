@@ -1,0 +1,158 @@
+"""``python -m homework``: start a homework, check it, and test the grader itself."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minadv
+from homework.grader.course import Course
+from homework.grader.engine import MOST_CALLS, grade  # noqa: F401
+from homework.grader.feedback import report
+from homework.grader.sandbox import MOST_SOURCE
+from homework.grader.stubs import ROOT, load, names, solution_source, stub, student_questions
+
+
+def start(name: str, folder: Path, force: bool = False) -> int:
+    """Write what a student gets; never over the student's own work."""
+    homework = load(name)
+    if folder.exists() and any(folder.iterdir()) and not force:
+        print(f"{folder} is not empty. Choose a new folder, or add --force: your work stays.")
+        return 2
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    files = {f"{name}.py": stub(solution_source(name), homework.parts)}
+    for file in ("questions.md", "handout.py"):
+        path = ROOT / name / file
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            files["answers.md" if file == "questions.md" else file] = (
+                student_questions(text) if file == "questions.md" else text
+            )
+    points = "\n".join(f"| {c.id} | {c.points} | {c.says} |" for c in homework.checks)
+    files["README.md"] = README.format(h=homework, points=points, file=f"{name}.py")
+    for file, text in files.items():
+        path = folder / file
+        if not (path.exists() and file in (f"{name}.py", "answers.md")):
+            path.write_text(text, encoding="utf-8")
+    course = Course()
+    np.savez(folder / "data" / "digits.npz", x=course.x, y=course.y)
+    np.savez(folder / "data" / "model.npz", **course.models[0].parameters)
+    print(f"{homework.title}: about {homework.hours} hours; needs {homework.needs}.")
+    print(f"Write {folder / (name + '.py')}, then: python -m homework check {name} {folder}")
+    return 0
+
+
+README = """# {h.title}
+
+Write the gaps in `{file}` and the answers in `answers.md`. Hand in these two files and nothing else.
+
+    python -m homework check {h.name} .             all public checks
+    python -m homework check {h.name} . --only B2   one of them
+
+| check | points | what must hold |
+|---|---|---|
+{points}
+
+Each check is also run on hidden data, the same property with other numbers: 3/5 of its points are public, 2/5 hidden.
+A function has {h.call_seconds} seconds of CPU time per call. Arguments are read-only: work on copies.
+You may use NumPy and what `{file}` imports. Reading the library is allowed, copying from it is not.
+"""
+
+
+def read_submission(name: str, folder: Path) -> tuple[bytes | None, str]:
+    """The submission's bytes, or None and a sentence that says what is wrong."""
+    wanted = f"{name}.py"
+    path = folder
+    if folder.is_dir():
+        found = [p for p in (folder / wanted, *sorted(folder.glob(f"*/{wanted}"))) if p.is_file()]
+        if not found:
+            near = sorted(p.name for p in folder.rglob("*") if name in p.name.lower())[:3]
+            return None, f"There is no {wanted} in {folder}." + (f" Found {', '.join(near)}: rename it." if near else "")
+        if len(found) > 1 and found[0].parent != folder:
+            return None, f"There is more than one {wanted} in {folder}: keep one."
+        path = found[0]
+    if path.is_symlink() or not path.is_file():
+        return None, f"{path} is no regular file."
+    source = path.read_bytes()
+    if len(source) > MOST_SOURCE:
+        return None, f"{path} is larger than {MOST_SOURCE // 1024} KiB."
+    try:
+        source.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return None, f"{path} is not UTF-8: byte {error.start} is {source[error.start]:#x}. Save it as UTF-8."
+    return source, ""
+
+
+def check(name: str, folder: Path, only: str, scale: str) -> int:
+    """The public checks, all of them, with every failure."""
+    homework = load(name)
+    source, wrong = read_submission(name, folder)
+    if source is None:
+        print(wrong)
+        return 1
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, minadv {minadv.__version__}\n")
+    outcomes = grade(homework, source, Course(), only=only, hidden=False, scale=scale)
+    print(report(homework, outcomes, str(folder)))
+    failures = folder / "failures" if folder.is_dir() else None
+    for o in outcomes if failures else ():
+        arrays = {}
+        if o.status == "failed" and o.failure.call:
+            arrays = {f"argument{i}": a for i, a in enumerate(o.failure.call.arguments) if isinstance(a, np.ndarray)}
+            arrays |= {k: a for k, a in o.failure.call.keywords.items() if isinstance(a, np.ndarray)}
+        if arrays:
+            try:
+                failures.mkdir(exist_ok=True)
+                np.savez(failures / f"{o.check.id}.npz", **arrays)
+            except OSError:  # a read-only folder: the report above says all
+                break
+    got, most = sum(o.points for o in outcomes), sum(o.most for o in outcomes)
+    print(f"public {got} of {most}; what is hidden: the same checks on other data")
+    return 0 if all(o.status == "ok" for o in outcomes) else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m homework", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("list", help="the homeworks")
+    p = commands.add_parser("start", help="write a homework's files into a new folder")
+    p.add_argument("name")
+    p.add_argument("folder", type=Path, nargs="?")
+    p.add_argument("--out", type=Path, help="the same as FOLDER")
+    p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
+    p = commands.add_parser("check", help="run the public checks on a folder")
+    p.add_argument("name")
+    p.add_argument("folder", type=Path)
+    p.add_argument("--only", default="", help="a check or a part: B2, B")
+    p.add_argument("--small", action="store_true", help="fewer examples")
+    p = commands.add_parser("selftest", help="the solution, the stub, planted bugs and cheats")
+    p.add_argument("name", nargs="?")
+    p.add_argument("--small", action="store_true", help="fewer examples")
+    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--only", default="", help="cases whose name contains this")
+    o = parser.parse_args(arguments)
+    if o.command in ("start", "check", "selftest") and o.name and o.name not in names():
+        print(f"There is no homework {o.name!r}. There are: {', '.join(names())}.")
+        return 2
+    if o.command == "start":
+        folder = o.folder or o.out or Path(o.name)
+        return start(o.name, folder, o.force)
+    scale = "small" if getattr(o, "small", False) else "full"
+    if o.command == "check":
+        return check(o.name, o.folder, o.only, scale)
+    if o.command == "selftest":
+        selftest = importlib.import_module("homework.grader.selftest").selftest
+        chosen = [o.name] if o.name else names()
+        return 0 if all([selftest(n, scale, o.workers, o.only) for n in chosen]) else 1
+    for name in names():
+        h = load(name)
+        print(f"{name}  {h.title} (about {h.hours} hours; {h.needs})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The table bugs x checks: the solution has all points, the stub and every cheat none, a bug loses exactly its own."""
+
+from __future__ import annotations
+
+import importlib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from homework.grader.course import Course
+from homework.grader.engine import grade
+from homework.grader.feedback import report
+from homework.grader.stubs import load, solution_source, stub
+
+CHEATS = Path(__file__).parent.parent / "cheats"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A wrong solution: ``old`` of the solution, which occurs once, becomes ``new``.
+
+    It ``loses`` these checks, public and hidden, and no others; its report contains the words ``says``.
+    """
+
+    name: str
+    old: str
+    new: str
+    loses: set
+    says: tuple = ()
+
+    def source(self, solution: str) -> str:
+        if solution.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {self.old!r} occurs {solution.count(self.old)} times")
+        return solution.replace(self.old, self.new)
+
+
+def cases(name: str) -> list[tuple[str, str, set, tuple]]:
+    """``(name, source, lost checks, words)`` of every submission that the self-test grades."""
+    homework, solution = load(name), solution_source(name)
+    all_checks = {c.id for c in homework.checks}
+    bugs = importlib.import_module(f"homework.{name}.bugs").BUGS
+    rows = [("the solution", solution, set(), ()), ("the stub", stub(solution, homework.parts), all_checks, ())]
+    rows += [(b.name, b.source(solution), set(b.loses), b.says) for b in bugs]
+    functions = "\n".join(f"    {f!r}," for c in homework.checks for f in c.calls)
+    for path in sorted(CHEATS.glob("*.py")):
+        text = path.read_text(encoding="utf-8").replace("# FUNCTIONS", functions)
+        rows.append((f"cheat: {path.stem}", text, all_checks, ()))
+    return rows
+
+
+def run(name: str, case: tuple, scale: str, seed: str = "hidden") -> tuple[str, str]:
+    """``(line of the table, what is wrong or nothing)`` for one case."""
+    title, source, loses, says = case
+    homework = load(name)
+    outcomes = grade(homework, source.encode(), Course("public"), hidden=False, scale=scale)
+    outcomes += grade(homework, source.encode(), Course(seed), public=False, scale=scale)
+    marks, wrong = [], []
+    for check in homework.checks:
+        public, hidden = (o for o in outcomes if o.check is check)
+        lost = [o.status != "ok" for o in (public, hidden)]
+        marks.append({(False, False): ".", (True, True): "X"}.get(tuple(lost), "p" if lost[0] else "h"))
+        if lost != [check.id in loses] * 2:
+            wrong.append(check.id)
+    text = report(homework, outcomes)
+    wrong += [f"does not say {w!r}" for w in says if w not in text]
+    wrong += ["internal error: " + o.failure.why for o in outcomes if o.status == "internal error"]
+    points = sum(o.points for o in outcomes)
+    row = f"{title:<34} {points:>4}  " + " ".join(f"{m:>2}" for m in marks)
+    return row, ", ".join(wrong)
+
+
+def selftest(name: str, scale: str, workers: int = 1, only: str = "") -> bool:
+    """Print the table of one homework; whether all is as it should be."""
+    homework = load(name)
+    chosen = [c for c in cases(name) if only in c[0]]
+    print(f"{name}: {homework.title}\n{'':<34} pts.  " + " ".join(c.id for c in homework.checks))
+    good = True
+    with ProcessPoolExecutor(workers) as pool:
+        futures = [pool.submit(run, name, case, scale) for case in chosen]
+        for future in futures:
+            row, wrong = future.result()
+            print(row + (f"   WRONG: {wrong}" if wrong else ""), flush=True)
+            good &= not wrong
+    print(". has its points, X loses them (p: public data only, h: hidden data only)\n")
+    return good
+
+
