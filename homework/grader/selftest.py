@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 from homework.grader.course import Course
@@ -48,12 +50,15 @@ def cases(name: str) -> list[tuple[str, str, set, tuple]]:
     return rows
 
 
+_course = cache(Course)  # trained once in each process
+
+
 def run(name: str, case: tuple, scale: str, seed: str = "hidden") -> tuple[str, str]:
     """``(line of the table, what is wrong or nothing)`` for one case."""
     title, source, loses, says = case
     homework = load(name)
-    outcomes = grade(homework, source.encode(), Course("public"), hidden=False, scale=scale)
-    outcomes += grade(homework, source.encode(), Course(seed), public=False, scale=scale)
+    outcomes = grade(homework, source.encode(), _course("public"), hidden=False, scale=scale)
+    outcomes += grade(homework, source.encode(), _course(seed), public=False, scale=scale)
     marks, wrong = [], []
     for check in homework.checks:
         public, hidden = (o for o in outcomes if o.check is check)
@@ -75,7 +80,7 @@ def selftest(name: str, scale: str, workers: int = 1, only: str = "") -> bool:
     chosen = [c for c in cases(name) if only in c[0]]
     print(f"{name}: {homework.title}\n{'':<34} pts.  " + " ".join(c.id for c in homework.checks))
     good = True
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(run, name, case, scale) for case in chosen]
         for future in futures:
             row, wrong = future.result()

@@ -1,0 +1,2 @@
+import homework.hw2.solution
+from homework.hw2.solution import *
