@@ -235,7 +235,8 @@ def grade(homework: Homework, source: bytes | None, course: Course, *, only="", 
     outcomes = [Outcome(c, h) for c in chosen for h in (False, True) if (hidden if h else public)]
     report = report or (lambda outcomes: None)
     report(outcomes)
-    limits = {"call_seconds": homework.call_seconds, "seconds": homework.seconds}
+    call_seconds = homework.call_seconds if scale == "full" else min(2, homework.call_seconds)
+    limits = {"call_seconds": call_seconds, "seconds": homework.seconds}
     with Sandbox(source or b"", homework.name, homework.kit, megabytes=homework.megabytes, **limits) as box:
         for outcome in outcomes:
             grading = Grading(box, outcome.check, course, reference, hidden=outcome.hidden, scale=scale)
