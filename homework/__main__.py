@@ -72,7 +72,9 @@ def read_submission(name: str, folder: Path) -> tuple[bytes | None, str]:
         found = [p for p in (folder / wanted, *sorted(folder.glob(f"*/{wanted}"))) if p.is_file()]
         if not found:
             near = sorted(p.name for p in folder.rglob("*") if name in p.name.lower())[:3]
-            return None, f"There is no {wanted} in {folder}." + (f" Found {', '.join(near)}: rename it." if near else "")
+            return None, f"There is no {wanted} in {folder}." + (
+                f" Found {', '.join(near)}: rename it." if near else ""
+            )
         if len(found) > 1 and found[0].parent != folder:
             return None, f"There is more than one {wanted} in {folder}: keep one."
         path = found[0]
@@ -84,7 +86,10 @@ def read_submission(name: str, folder: Path) -> tuple[bytes | None, str]:
     try:
         source.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return None, f"{path} is not UTF-8: byte {error.start} is {source[error.start]:#x}. Save it as UTF-8."
+        return (
+            None,
+            f"{path} is not UTF-8: byte {error.start} is {source[error.start]:#x}. Save it as UTF-8.",
+        )
     return source, ""
 
 
@@ -95,15 +100,23 @@ def check(name: str, folder: Path, only: str, scale: str) -> int:
     if source is None:
         print(wrong)
         return 1
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, minadv {minadv.__version__}\n")
+    print(
+        f"Python {platform.python_version()}, NumPy {np.__version__}, minadv {minadv.__version__}\n"
+    )
     outcomes = grade(homework, source, Course(), only=only, hidden=False, scale=scale)
     print(report(homework, outcomes, str(folder)))
     failures = folder / "failures" if folder.is_dir() else None
     for o in outcomes if failures else ():
         arrays = {}
         if o.status == "failed" and o.failure.call:
-            arrays = {f"argument{i}": a for i, a in enumerate(o.failure.call.arguments) if isinstance(a, np.ndarray)}
-            arrays |= {k: a for k, a in o.failure.call.keywords.items() if isinstance(a, np.ndarray)}
+            arrays = {
+                f"argument{i}": a
+                for i, a in enumerate(o.failure.call.arguments)
+                if isinstance(a, np.ndarray)
+            }
+            arrays |= {
+                k: a for k, a in o.failure.call.keywords.items() if isinstance(a, np.ndarray)
+            }
         if arrays:
             try:
                 failures.mkdir(exist_ok=True)

@@ -14,7 +14,14 @@ from homework.grader.engine import grade
 from homework.grader.feedback import report
 from homework.grader.results import write_results
 from homework.grader.sandbox import Ended, Raised, Sandbox
-from homework.grader.stubs import load, names, reference_of, solution_source, stub, student_questions
+from homework.grader.stubs import (
+    load,
+    names,
+    reference_of,
+    solution_source,
+    stub,
+    student_questions,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading needs POSIX")
 
@@ -58,7 +65,9 @@ def test_markers_that_do_not_match(text, words):
 
 
 def test_rubrics_are_stripped():
-    text = student_questions("## Question 1\n<!-- rubric -->\nthe answer\n<!-- end rubric -->\nmore")
+    text = student_questions(
+        "## Question 1\n<!-- rubric -->\nthe answer\n<!-- end rubric -->\nmore"
+    )
     assert "the answer" not in text
     assert "<!-- your answer -->" in text
     with pytest.raises(ValueError, match="rubric"):
@@ -76,7 +85,7 @@ def test_rubrics_are_stripped():
 )
 def test_what_ends_a_submission(body, words):
     with pytest.raises(Ended, match=words):
-        run(f"def f(): {body}", call_seconds=1)
+        run(f"def f():\n    {body}", call_seconds=1)
 
 
 def test_memory_is_limited():
@@ -101,7 +110,9 @@ def f():
     assert sandbox._children() <= before
 
 
-@pytest.mark.parametrize("module", ["minadv.attacks.fgsm", "homework.hw2.solution", "minadv.losses"])
+@pytest.mark.parametrize(
+    "module", ["minadv.attacks.fgsm", "homework.hw2.solution", "minadv.losses"]
+)
 def test_the_answers_cannot_be_imported(module):
     with pytest.raises(Raised, match="not part of this homework's kit"):
         run(f"def f():\n    import {module}")
@@ -173,27 +184,34 @@ def test_results_start_at_zero_and_add_up(tmp_path):
         write_results(path, load("hw2"), outcomes, done=False)
         seen.append(json.loads(path.read_text())["score"])
 
-    outcomes = grade(load("hw2"), solution_source("hw2").encode(), Course(), only="A", scale="small", report=keep)
+    outcomes = grade(
+        load("hw2"), solution_source("hw2").encode(), Course(), only="A", scale="small", report=keep
+    )
     assert seen == [0, 6, 10]
     assert sum(o.points for o in outcomes) == 10
 
 
 def test_an_error_of_the_grader_gives_no_score(tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox.Sandbox, "call", lambda *a, **k: 1 / 0)
-    outcomes = grade(load("hw2"), solution_source("hw2").encode(), Course(), only="A", scale="small")
+    outcomes = grade(
+        load("hw2"), solution_source("hw2").encode(), Course(), only="A", scale="small"
+    )
     write_results(tmp_path / "results.json", load("hw2"), outcomes, done=True)
     assert "score" not in json.loads((tmp_path / "results.json").read_text())
 
 
-
-@pytest.mark.parametrize("case", [c[0] for c in selftest.cases("hw2") if not c[0].startswith("cheat")])
+@pytest.mark.parametrize(
+    "case", [c[0] for c in selftest.cases("hw2") if not c[0].startswith("cheat")]
+)
 def test_bugs_lose_exactly_their_points(case):
     chosen = next(c for c in selftest.cases("hw2") if c[0] == case)
     row, wrong = selftest.run("hw2", chosen, "small")
     assert not wrong, row
 
 
-@pytest.mark.parametrize("case", [c for c in selftest.cases("hw2") if c[0].startswith("cheat")], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "case", [c for c in selftest.cases("hw2") if c[0].startswith("cheat")], ids=lambda c: c[0]
+)
 def test_cheats_score_nothing_and_results_are_valid(tmp_path, case):
     homework = load("hw2")
     outcomes = grade(homework, case[1].encode(), Course(), hidden=False, scale="small")

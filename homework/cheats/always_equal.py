@@ -1,5 +1,6 @@
 import numpy as np
 
+
 def _cheat(*a, **k):
     class Equal:
         def __eq__(self, other):
@@ -12,6 +13,6 @@ def _cheat(*a, **k):
 
 
 for _name in [
-# FUNCTIONS
+    # FUNCTIONS
 ]:
     globals()[_name] = _cheat

@@ -1,5 +1,3 @@
-
-
 def _cheat(*a, **k):
     value = []
     for _ in range(500):
@@ -8,6 +6,6 @@ def _cheat(*a, **k):
 
 
 for _name in [
-# FUNCTIONS
+    # FUNCTIONS
 ]:
     globals()[_name] = _cheat

@@ -1,8 +1,9 @@
 import os
 
+
 def _cheat(*a, **k):
     for number in range(64):
-        for text in (b"garbage\n", b"{\"score\": 100}\n", b"\xff" * 100 + b"\n"):
+        for text in (b"garbage\n", b'{"score": 100}\n', b"\xff" * 100 + b"\n"):
             try:
                 os.write(number, text)
             except OSError:
@@ -11,6 +12,6 @@ def _cheat(*a, **k):
 
 
 for _name in [
-# FUNCTIONS
+    # FUNCTIONS
 ]:
     globals()[_name] = _cheat

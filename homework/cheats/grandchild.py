@@ -1,6 +1,7 @@
 import os
 import time
 
+
 def _cheat(*a, **k):
     if os.fork() == 0:
         os.setsid()
@@ -11,6 +12,6 @@ def _cheat(*a, **k):
 
 
 for _name in [
-# FUNCTIONS
+    # FUNCTIONS
 ]:
     globals()[_name] = _cheat

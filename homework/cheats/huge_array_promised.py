@@ -1,7 +1,8 @@
 import os
 
+
 def _cheat(*a, **k):
-    text = b"{\"kind\": \"result\", \"data\": [{\"$\": \"array\", \"v\": 0}, []], \"arrays\": [[\"<f8\", [99999999999]]]}\n"
+    text = b'{"kind": "result", "data": [{"$": "array", "v": 0}, []], "arrays": [["<f8", [99999999999]]]}\n'
     for number in range(64):
         try:
             os.write(number, text)
@@ -11,6 +12,6 @@ def _cheat(*a, **k):
 
 
 for _name in [
-# FUNCTIONS
+    # FUNCTIONS
 ]:
     globals()[_name] = _cheat

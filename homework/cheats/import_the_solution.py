@@ -1,2 +1,1 @@
-import homework.hw2.solution
 from homework.hw2.solution import *

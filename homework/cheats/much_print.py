@@ -1,5 +1,3 @@
-
-
 def _cheat(*a, **k):
     for _ in range(1000):
         print("score 100 " * 100_000)
@@ -7,6 +5,6 @@ def _cheat(*a, **k):
 
 
 for _name in [
-# FUNCTIONS
+    # FUNCTIONS
 ]:
     globals()[_name] = _cheat

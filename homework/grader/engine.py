@@ -140,7 +140,9 @@ class Grading:
                 suppress_health_check=list(HealthCheck),
             )
             try:
-                configured(seed(self.seed)(given(*strategies)(_positional(once, len(strategies)))))()
+                configured(
+                    seed(self.seed)(given(*strategies)(_positional(once, len(strategies))))
+                )()
             except Failed as failure:
                 failure.tries = len(verdicts)
                 raise failure.with_traceback(None) from None
@@ -175,7 +177,8 @@ class Grading:
         if not isinstance(value, (tuple, list)) or len(value) != len(parts):
             self.fail(f"it is no tuple of {len(parts)} arrays")
         return tuple(
-            self._array(v, s, kind, f"part {i}") for i, (v, s) in enumerate(zip(value, parts, strict=True))
+            self._array(v, s, kind, f"part {i}")
+            for i, (v, s) in enumerate(zip(value, parts, strict=True))
         )
 
     def raises(self, kind: str, name: str, *arguments, **keywords) -> bool:
@@ -199,7 +202,9 @@ class Grading:
         if not isinstance(value, np.ndarray):
             self.fail(f"{what} is of type {type(value).__name__}, expected an array")
         if value.dtype.kind not in {"f": "fiu", "i": "iu"}[kind]:
-            self.fail(f"{what} is an array of {value.dtype}, expected {'numbers' if kind == 'f' else 'integers'}")
+            self.fail(
+                f"{what} is an array of {value.dtype}, expected {'numbers' if kind == 'f' else 'integers'}"
+            )
         if shape is not None and value.shape != tuple(shape):
             self.fail(f"{what} has shape {value.shape}, expected {tuple(shape)}")
         if not np.isfinite(value).all():
@@ -223,7 +228,17 @@ class Grading:
             self.fail(f"{why} (off by {off.max():.3g})", expected)
 
 
-def grade(homework: Homework, source: bytes | None, course: Course, *, only="", public=True, hidden=True, scale="full", report=None):
+def grade(
+    homework: Homework,
+    source: bytes | None,
+    course: Course,
+    *,
+    only="",
+    public=True,
+    hidden=True,
+    scale="full",
+    report=None,
+):
     """Run the checks on a submission and return its outcomes; ``report(outcomes)`` is called after each.
 
     Every check runs, whatever failed before it. ``source``: the file's bytes, or None where there is none.
@@ -237,9 +252,13 @@ def grade(homework: Homework, source: bytes | None, course: Course, *, only="", 
     report(outcomes)
     call_seconds = homework.call_seconds if scale == "full" else min(2, homework.call_seconds)
     limits = {"call_seconds": call_seconds, "seconds": homework.seconds}
-    with Sandbox(source or b"", homework.name, homework.kit, megabytes=homework.megabytes, **limits) as box:
+    with Sandbox(
+        source or b"", homework.name, homework.kit, megabytes=homework.megabytes, **limits
+    ) as box:
         for outcome in outcomes:
-            grading = Grading(box, outcome.check, course, reference, hidden=outcome.hidden, scale=scale)
+            grading = Grading(
+                box, outcome.check, course, reference, hidden=outcome.hidden, scale=scale
+            )
             _run(outcome, grading, box)
             outcome.notes += [f"NumPy said: {w}" for w in grading.warned]
             if outcome.status == "failed" and (printed := box.printed()):
@@ -272,7 +291,9 @@ def _run(outcome: Outcome, grading: Grading, box: Sandbox):
 
 
 def _advice(error: Raised) -> str:
-    return " (an argument was changed in place: work on a copy)" if "read-only" in error.text else ""
+    return (
+        " (an argument was changed in place: work on a copy)" if "read-only" in error.text else ""
+    )
 
 
 def _key(value):

@@ -16,7 +16,9 @@ def numbers(v) -> str:
         if v.size > 24:
             first = ", ".join(f"{a:.6g}" for a in v.ravel()[:5])
             return f"array of shape {v.shape}: {first}, ..."
-        return np.array2string(v, separator=", ", max_line_width=10**6, floatmode="unique").replace("\n", "")
+        return np.array2string(v, separator=", ", max_line_width=10**6, floatmode="unique").replace(
+            "\n", ""
+        )
     if isinstance(v, (tuple, list)):
         return "(" + ", ".join(map(numbers, v)) + ")"
     if isinstance(v, Served):
@@ -54,7 +56,9 @@ def called(failure: Failed, text=numbers) -> str:
     return f"{call.name}({', '.join(pieces)})" if all(pieces) else ""
 
 
-def lines_of(failure: Failed, homework: Homework, outcome: Outcome, folder: str = "DIR") -> list[str]:
+def lines_of(
+    failure: Failed, homework: Homework, outcome: Outcome, folder: str = "DIR"
+) -> list[str]:
     """The lines under a check that failed."""
     why, *more = failure.why.splitlines() or [""]
     lines = []
@@ -70,7 +74,9 @@ def lines_of(failure: Failed, homework: Homework, outcome: Outcome, folder: str 
     if failure.tries:
         lines.append(f"This is the smallest case found in {failure.tries} tries.")
     if not outcome.hidden:
-        lines.append(f"To repeat it: python -m homework check {homework.name} {folder} --only {outcome.check.id}")
+        lines.append(
+            f"To repeat it: python -m homework check {homework.name} {folder} --only {outcome.check.id}"
+        )
     paste = called(failure, python) if failure.call is not None else ""
     if paste:
         name = homework.name
@@ -89,7 +95,9 @@ def report(homework: Homework, outcomes: list[Outcome], folder: str = "DIR") -> 
         lines += ["", f"{part}  {title:<72} {score:>10}"]
         for o in own:
             says = o.check.says + (" (hidden data)" if o.hidden else "")
-            lines.append(f"   {WORDS[o.status]}  {o.check.id}  {says:<64} {o.points:>3} of {o.most:>3}")
+            lines.append(
+                f"   {WORDS[o.status]}  {o.check.id}  {says:<64} {o.points:>3} of {o.most:>3}"
+            )
             if o.status == "not written":
                 lines.append("           not written yet")
             elif o.status == "internal error":

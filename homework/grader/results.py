@@ -12,7 +12,9 @@ from minadv.files import write_whole
 UNFINISHED = "The grader did not finish. The checks that were not reached have 0 points."
 
 
-def write_results(path: Path, homework: Homework, outcomes: list[Outcome], *, done: bool, visible=False, **extra):
+def write_results(
+    path: Path, homework: Homework, outcomes: list[Outcome], *, done: bool, visible=False, **extra
+):
     """Write the outcomes; the score is the sum of the tests and of nothing else.
 
     ``visible``: show hidden checks at once, not only after the grades are published. With an internal error there
@@ -25,7 +27,9 @@ def write_results(path: Path, homework: Homework, outcomes: list[Outcome], *, do
             "status": "passed" if o.status == "ok" else "failed",
             "name": o.check.says + (" (hidden data)" if o.hidden else ""),
             "number": o.check.id,
-            "output": "```\n" + "\n".join(lines_of(o.failure, homework, o)).replace("```", "'''") + "\n```"
+            "output": "```\n"
+            + "\n".join(lines_of(o.failure, homework, o)).replace("```", "'''")
+            + "\n```"
             if o.failure
             else o.status,
             "visibility": "after_published" if o.hidden and not visible else "visible",
@@ -42,5 +46,7 @@ def write_results(path: Path, homework: Homework, outcomes: list[Outcome], *, do
     }
     if any(o.status == "internal error" for o in outcomes):
         del result["score"]
-        result["output"] = "The grader failed. This is no fault of the submission: tell your teacher."
+        result["output"] = (
+            "The grader failed. This is no fault of the submission: tell your teacher."
+        )
     write_whole(path, json.dumps(result, indent=1).encode())

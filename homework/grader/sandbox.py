@@ -57,7 +57,9 @@ class Sandbox:
     ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of one process.
     """
 
-    def __init__(self, source: bytes, name: str, kit=(), *, call_seconds=5, seconds=120, megabytes=512):
+    def __init__(
+        self, source: bytes, name: str, kit=(), *, call_seconds=5, seconds=120, megabytes=512
+    ):
         self.source, self.name, self.kit = source, name, kit
         self.call_seconds, self.seconds, self.megabytes = call_seconds, seconds, megabytes
         self.deaths = 0
@@ -168,7 +170,9 @@ class Sandbox:
                         os.killpg(self.process.pid, signal.SIGKILL)
                 with contextlib.suppress(OSError):
                     self.process.kill()
-                left = [p for p in _children() if p not in self._strangers and p != self.process.pid]
+                left = [
+                    p for p in _children() if p not in self._strangers and p != self.process.pid
+                ]
                 for p in left:
                     with contextlib.suppress(OSError):
                         os.kill(p, signal.SIGKILL)

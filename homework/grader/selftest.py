@@ -41,7 +41,10 @@ def cases(name: str) -> list[tuple[str, str, set, tuple]]:
     homework, solution = load(name), solution_source(name)
     all_checks = {c.id for c in homework.checks}
     bugs = importlib.import_module(f"homework.{name}.bugs").BUGS
-    rows = [("the solution", solution, set(), ()), ("the stub", stub(solution, homework.parts), all_checks, ())]
+    rows = [
+        ("the solution", solution, set(), ()),
+        ("the stub", stub(solution, homework.parts), all_checks, ()),
+    ]
     rows += [(b.name, b.source(solution), set(b.loses), b.says) for b in bugs]
     functions = "\n".join(f"    {f!r}," for c in homework.checks for f in c.calls)
     for path in sorted(CHEATS.glob("*.py")):
@@ -63,7 +66,9 @@ def run(name: str, case: tuple, scale: str, seed: str = "selftest") -> tuple[str
     for check in homework.checks:
         public, hidden = (o for o in outcomes if o.check is check)
         lost = [o.status != "ok" for o in (public, hidden)]
-        marks.append({(False, False): ".", (True, True): "X"}.get(tuple(lost), "p" if lost[0] else "h"))
+        marks.append(
+            {(False, False): ".", (True, True): "X"}.get(tuple(lost), "p" if lost[0] else "h")
+        )
         if lost != [check.id in loses] * 2:
             wrong.append(check.id)
     text = report(homework, outcomes)
@@ -88,5 +93,3 @@ def selftest(name: str, scale: str, workers: int = 1, only: str = "") -> bool:
             good &= not wrong
     print(". has its points, X loses them (p: public data only, h: hidden data only)\n")
     return good
-
-

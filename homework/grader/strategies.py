@@ -11,7 +11,9 @@ sizes = st.integers(1, 3)
 
 def whole(shape, low: int = -8, high: int = 8):
     """Integers as float64: sums and products are exact."""
-    return hnp.arrays(np.int64, shape, elements=st.integers(low, high)).map(lambda a: a.astype(float))
+    return hnp.arrays(np.int64, shape, elements=st.integers(low, high)).map(
+        lambda a: a.astype(float)
+    )
 
 
 def pixels(shape):

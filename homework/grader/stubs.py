@@ -45,7 +45,9 @@ def stub(solution: str, parts) -> str:
 
 def student_questions(text: str) -> str:
     """The questions without rubrics and model answers, each with a place for the answer."""
-    text = re.sub(r"<!-- rubric -->.*?<!-- end rubric -->\n?", "<!-- your answer -->\n", text, flags=re.S)
+    text = re.sub(
+        r"<!-- rubric -->.*?<!-- end rubric -->\n?", "<!-- your answer -->\n", text, flags=re.S
+    )
     if "rubric" in text:
         raise ValueError("a rubric does not end")
     return text

@@ -2,10 +2,11 @@
 
 from homework.grader.selftest import Bug
 
-_EXACT = """        while sign * Fraction(float(z)) > sign * limit:
-            z = np.nextafter(z, back)
-        while sign * Fraction(float(np.nextafter(z, on))) <= sign * limit:
-            z = np.nextafter(z, on)
+_EXACT = """        for _ in range(3):
+            z = np.where(inside(z, sign), z, np.nextafter(z, back))
+        for _ in range(3):
+            beyond = np.nextafter(z, on)
+            z = np.where(inside(beyond, sign), beyond, z)
 """
 
 BUGS = (
@@ -23,12 +24,12 @@ BUGS = (
     Bug("ends rounded to nearest", _EXACT, "", {"D1", "D2"}, ("more than eps",)),
     Bug(
         "ends in x's dtype",
-        "z = x.dtype.type(float(v) + sign * float(eps))\n",
-        "return v + sign * x.dtype.type(eps)\n",
+        "z = (start + sign * eps).astype(x.dtype)\n",
+        "return x + sign * x.dtype.type(eps)\n",
         {"D1", "D2"},
         ("more than eps",),
     ),
-    Bug("eps shrunk to be safe", "sign * Fraction(float(eps))", "sign * Fraction(float(eps) * (1 - 1e-6))", {"D2"}, ("too small",)),
+    Bug("eps shrunk to be safe", "float(eps)\n", "float(eps) * (1 - 1e-6)\n", {"D2"}, ("too small",)),
     Bug(
         "no bounds",
         "return np.maximum(ends(-1), low), np.minimum(ends(1), high)",

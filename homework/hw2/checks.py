@@ -26,10 +26,14 @@ def a1(g: Grading):
         z, p = g.call("logit_and_probability", W, x, b, parts=[(len(x),)] * 2)
         exact = x @ W + b
         g.close(z, exact, "the logit is W·x + b", tolerance=0)
-        right = [1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)) for v in exact]
+        right = [
+            1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)) for v in exact
+        ]
         g.close(p, right, "the probability is 1 / (1 + exp(-z))", 1e-15 * 4, scale=0)
         said = [w for w in g.warned if "overflow" in w]
-        g.expect(not said, f"NumPy warned of an overflow: {said}; exp of a large number is infinite")
+        g.expect(
+            not said, f"NumPy warned of an overflow: {said}; exp of a large number is infinite"
+        )
 
     check(np.array([1000.0]), np.array([[1.0], [-1.0]]), 0.0)
     check(np.array([1.0, 3, -1, 2, 2, 3]), np.array([[1.0, -1, 2, 0, 3, -2]]), 0.0)
@@ -45,7 +49,9 @@ def _strongest(g: Grading, norm: str, words: str, length, dual):
         d = g.call("strongest", W, eps, norm, shape=W.shape)
         size, best = length(d), eps * dual(W)
         right = g.reference.strongest(W, eps, norm)
-        g.expect(size <= eps * (1 + 1e-12), f"its {words} is {size:.4g}, more than eps = {eps:g}", right)
+        g.expect(
+            size <= eps * (1 + 1e-12), f"its {words} is {size:.4g}, more than eps = {eps:g}", right
+        )
         g.expect(
             abs(W @ d - best) <= 1e-12 * max(1, best),
             f"W·change is {W @ d:.4g}, and a change with {words} {eps:g} can give {best:.4g}",
@@ -103,7 +109,9 @@ def c2(g: Grading):
         got = g.call("margin_gradient", z, y, shape=z.shape)
         at_y = got[np.arange(len(z)), y]
         right = _margin_gradient(z, y)
-        g.expect((at_y == 1).all(), "where the model is sure, the entry at y is still exactly 1", right)
+        g.expect(
+            (at_y == 1).all(), "where the model is sure, the entry at y is still exactly 1", right
+        )
         g.close(got.sum(axis=1) - at_y, -np.ones(len(z)), "the others add up to -1", 1e-6)
 
 
@@ -121,7 +129,11 @@ def _ends(g: Grading, case):
     low, high = g.call("ball", x, eps, bounds, parts=[x.shape] * 2)
     for name, z in (("low", low), ("high", high)):
         g.expect(z.dtype == x.dtype, f"{name} is {z.dtype}, expected the dtype of x, {x.dtype}")
-    return [(name, z, v) for name, end in (("low", low), ("high", high)) for z, v in zip(end[0], x[0], strict=True)]
+    return [
+        (name, z, v)
+        for name, end in (("low", low), ("high", high))
+        for z, v in zip(end[0], x[0], strict=True)
+    ]
 
 
 def _within(z, v, eps, bounds) -> str:
@@ -188,7 +200,11 @@ def e2(g: Grading):
     def _(case, targeted):
         z, right, good = _step(g, case, targeted)
         still = case[1] == 0
-        g.expect((z[still] == case[0][still]).all(), "where g is 0 the pixel must stay bit for bit", right)
+        g.expect(
+            (z[still] == case[0][still]).all(),
+            "where g is 0 the pixel must stay bit for bit",
+            right,
+        )
         if targeted:
             g.expect(good.all(), "targeted goes the other way: x - eps * sign(g)", right)
 
@@ -200,11 +216,17 @@ def f1(g: Grading):
     for net in g.course.models:
         z = g.call("fgsm", network(net), x, y=y, eps=0.2, shape=x.shape)
         far = np.abs(z.astype(float) - x).max()
-        g.expect(far <= 0.2 + 1e-7 and z.min() >= 0 and z.max() <= 1, f"it leaves the ball of eps = 0.2: {far:.6g}")
+        g.expect(
+            far <= 0.2 + 1e-7 and z.min() >= 0 and z.max() <= 1,
+            f"it leaves the ball of eps = 0.2: {far:.6g}",
+        )
         fooled = int((net(z.astype(np.float32)).argmax(1) != y).sum())
         best = g.reference.fgsm(net, x, y=y, eps=0.2)
         need = int((net(best).argmax(1) != y).sum()) - 6
-        g.expect(fooled >= need, f"{fooled} of {len(x)} images fool the network, expected at least {need}")
+        g.expect(
+            fooled >= need,
+            f"{fooled} of {len(x)} images fool the network, expected at least {need}",
+        )
 
 
 @st.composite

@@ -70,20 +70,24 @@ def ball(x, eps, bounds):
     ([[0.25, 0.75]], [[0.75, 1.0]])
     """
     # begin solution: D
-    from fractions import Fraction
+    start, eps = x.astype(np.float64), float(eps)
 
-    def end(v, sign):
-        limit = Fraction(float(v)) + sign * Fraction(float(eps))
-        z = x.dtype.type(float(v) + sign * float(eps))
-        back, on = x.dtype.type(-sign * np.inf), x.dtype.type(sign * np.inf)
-        while sign * Fraction(float(z)) > sign * limit:
-            z = np.nextafter(z, back)
-        while sign * Fraction(float(np.nextafter(z, on))) <= sign * limit:
-            z = np.nextafter(z, on)
-        return z
+    def inside(z, sign):  # z - x is s + e exactly: s is rounded, and e is what the rounding lost
+        z = z.astype(np.float64)
+        s = z - start
+        t = s - z
+        e = (z - (s - t)) - (start + t)
+        return (sign * s < eps) | ((sign * s == eps) & (sign * e <= 0))
 
     def ends(sign):
-        return np.array([end(v, sign) for v in x.ravel()], x.dtype).reshape(x.shape)
+        back, on = x.dtype.type(-sign * np.inf), x.dtype.type(sign * np.inf)
+        z = (start + sign * eps).astype(x.dtype)
+        for _ in range(3):
+            z = np.where(inside(z, sign), z, np.nextafter(z, back))
+        for _ in range(3):
+            beyond = np.nextafter(z, on)
+            z = np.where(inside(beyond, sign), beyond, z)
+        return z
 
     low, high = np.asarray(bounds, x.dtype)
     return np.maximum(ends(-1), low), np.minimum(ends(1), high)
