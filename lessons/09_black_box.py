@@ -59,7 +59,11 @@ def by_transfer(name, whole, epochs, lr):
     features = logits(base, health.x_train)  # (N, D): the base is applied once
     how = {"epochs": 30, "batch_size": 64, "optimizer": Adam(0.01)}
     head = trained(
-        f"health-{name}", Sequential(Dense(features.shape[1], 2)), features, health.y_train, **how
+        f"health-{name}",
+        Sequential(Dense(features.shape[1], 2, rng=0)),
+        features,
+        health.y_train,
+        **how,
     )
     return Sequential(*base, *head)
 

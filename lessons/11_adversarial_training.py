@@ -84,7 +84,7 @@ for name, weight in (("regular", 0), ("robust", 1)):
         linear,
         threes_eights,
         is_eight,
-        loss=loss,
+        objective=loss,
         optimizer=Adam(0.03),
         batch_size=32,
         epochs=3 if on_mnist() else 20,
@@ -169,7 +169,7 @@ def robust(name, attack, *, weight=1.0, start=None, epochs=how["epochs"]):
         model,
         d.x_train,
         d.y_train,
-        loss=mixed_loss(model, attack, weight=weight),
+        objective=mixed_loss(model, attack, weight=weight),
         **{**how, "epochs": epochs},
     )
 

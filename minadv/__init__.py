@@ -1,6 +1,30 @@
-"""minadv: adversarial attacks on neural networks, from scratch, on NumPy and CuPy."""
+"""minadv: adversarial attacks on neural networks, from scratch, on NumPy and CuPy.
 
-from minadv import data, evaluation, layers, losses, models, ops, training
+A first program::
+
+    from minadv import data, fgsm, fit, models
+
+    d = data.digits()  # 1,797 real handwritten digits, embedded
+    model = models.mlp((8, 8, 1))
+    fit(model, d.x_train, d.y_train, epochs=10, batch_size=8)
+    print(fgsm(model, d.x_test, y=d.y_test, eps=0.1))  # so many of 360 succeeded
+
+Where to go on:
+
+- ``help(minadv.attacks)``: the vocabulary, and the arguments that all attacks share. The attacks
+  themselves are names of this module: ``fgsm``, ``pgd``, ``deepfool``, ``jsma``, ``one_pixel`` ...
+- ``minadv.defenses``: one file per defense. ``minadv.evaluation``, ``activations``, ``embedding``
+  and ``plotting``: judging and drawing. ``minadv.images``: files, and an attack in one call.
+- ``minadv.autograd``, ``ops``, ``layers``, ``models``, ``training``: the networks underneath.
+- The folder ``lessons`` derives every idea; ``lessons/README.md`` maps them, and says what codes
+  such as (A10, E5) mean. ``python -m lessons`` runs them all.
+- The folder ``homework`` holds assignments with a grader, its ``README.md`` first.
+- ``python -m minadv attack image.png`` attacks an image file, ``python -m minadv --help`` says how.
+"""
+
+import importlib
+
+from minadv import attacks, autograd, data, evaluation, layers, losses, models, ops, training
 from minadv.attacks.deepfool import deepfool
 from minadv.attacks.evolution import differential_evolution
 from minadv.attacks.fgsm import fgsm
@@ -28,12 +52,17 @@ __all__ = [
     "DataError",
     "QueryGradient",
     "Tensor",
+    "activations",
     "array_module",
     "asarray",
     "attack_image",
+    "attacks",
+    "autograd",
     "data",
     "deepfool",
+    "defenses",
     "differential_evolution",
+    "embedding",
     "estimate_gradient",
     "evaluation",
     "fgsm",
@@ -41,6 +70,7 @@ __all__ = [
     "forge",
     "grad",
     "gradcheck",
+    "images",
     "iterative_fgsm",
     "jacobian",
     "jsma",
@@ -51,6 +81,7 @@ __all__ = [
     "one_pixel",
     "ops",
     "pgd",
+    "plotting",
     "saliency_map",
     "to_numpy",
     "training",
@@ -61,9 +92,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    if name == "attack_image":  # draws, and so needs Matplotlib, which nothing else here does
-        from minadv.images import attack_image
+# Imported when first used: some need Matplotlib or Pillow, which nothing else here does.
+_LAZY = ("activations", "defenses", "embedding", "images", "plotting")
 
-        return attack_image
+
+def __getattr__(name: str):
+    if name == "attack_image":
+        return importlib.import_module("minadv.images").attack_image
+    if name in _LAZY:
+        return importlib.import_module(f"minadv.{name}")
     raise AttributeError(f"module 'minadv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

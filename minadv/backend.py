@@ -12,12 +12,14 @@ from __future__ import annotations
 import os
 import sys
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 __all__ = ["BackendError", "array_module", "asarray", "backend", "like", "to_numpy", "use_backend"]
 
 BACKENDS = ("numpy", "cupy")
+Array: TypeAlias = np.ndarray  # in annotations: an array of NumPy's or CuPy's
 
 _current: ModuleType | None = None
 

@@ -1,22 +1,22 @@
 r"""Losses, one value per example: ``(N,)``. Average or sum them where they are used.
 
-Two of them carry the sign attacks. For logits z and a label y the *log-odds margin* is
+The sign attacks rest on two of them. For logits z and a label y the *log-odds margin* is
 
 .. math:: m = z_y - \log \sum_{j \ne y} e^{z_j} = \log \frac{p_y}{1 - p_y},
 
-and the cross-entropy is a function of it alone, :math:`CE = -\log p_y = \log(1 + e^{-m})`. So :math:`\nabla CE = -\sigma(-m) \nabla m`:
-the same direction. But σ(−m) underflows where the model is sure, and ∇m never does.
+and the cross-entropy is a function of it alone, :math:`CE = -\log p_y = \log(1 + e^{-m})`.
+So :math:`\nabla CE = -\sigma(-m) \nabla m`, which is parallel to :math:`\nabla m`.
+But σ(−m) underflows where the model is confident, and ∇m never does.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from minadv import ops
 from minadv.autograd import raw, record
 from minadv.backend import array_module
+from minadv.checks import check_labels, check_number
 
 __all__ = [
     "binary_cross_entropy",
@@ -28,52 +28,49 @@ __all__ = [
 ]
 
 
-def _check(logits, y):
+def margin(logits, y):
+    r"""The log-odds margin :math:`m = z_y - \log \sum_{j \ne y} e^{z_j}`, (N,).
+
+    It is positive where the label has more than half of the probability.
+    ``logits``: (N, K), K >= 2. ``y``: integers (N,), constants. The derivatives are
+    :math:`\partial m / \partial z_y = 1` and, for the other classes,
+    :math:`\partial m / \partial z_j = -e^{z_j} / \sum_{i \ne y} e^{z_i}`.
+    The latter add up to −1 however confident the model is.
+
+    Raises :class:`ValueError` or :class:`TypeError` for anything but logits and their labels.
+    """
     z = raw(logits)
     if z.ndim != 2 or z.shape[1] < 2 or z.dtype.kind != "f":
         raise ValueError(
             f"logits must be floating-point (N, K) with K >= 2, got {z.dtype} of shape {z.shape}"
         )
-    if not hasattr(y, "dtype"):
-        raise TypeError(f"y must be an array of integer labels, got {type(y).__name__}")
-    if y.shape != z.shape[:1] or y.dtype.kind not in "iu":
-        raise ValueError(f"y must be {z.shape[0]} integer labels, got {y.dtype} of shape {y.shape}")
-    if y.size and not (int(y.min()) >= 0 and int(y.max()) < z.shape[1]):
-        raise ValueError(f"y must lie in 0..{z.shape[1] - 1}, got {int(y.min())}..{int(y.max())}")
-    return z
-
-
-def margin(logits, y):
-    r"""The log-odds margin :math:`m = z_y - \log \sum_{j \ne y} e^{z_j}`, positive where the label has more than half of the probability.
-
-    ``logits``: (N, K), K >= 2; ``y``: integers (N,), constants. :math:`\partial m / \partial z_y = 1`, and
-    :math:`\partial m / \partial z_j = -e^{z_j} / \sum_{i \ne y} e^{z_i}` for the others: they add up to −1 however sure the model is.
-    """
-    z = _check(logits, y)
+    check_labels("y", y, count=z.shape[0], classes=z.shape[1])
     xp = array_module(z)
     is_y = y[:, None] == xp.arange(z.shape[1])
     others = xp.where(is_y, -xp.inf, z).astype(z.dtype)
     highest = others.max(axis=1, keepdims=True)
     e = xp.exp(others - highest)  # 0 at y
     total = e.sum(axis=1, keepdims=True)
-    m = (
-        xp.where(is_y, z - highest, 0).sum(axis=1) - xp.log(total)[:, 0]
-    )  # close logits cancel exactly
+    # Close logits cancel exactly, since the highest is subtracted from both terms.
+    m = xp.where(is_y, z - highest, 0).sum(axis=1) - xp.log(total)[:, 0]
     return record(m, (logits, lambda g: g[:, None] * (is_y - e / total)))
 
 
 def cross_entropy(logits, y):
-    r"""−log p_y of the softmax, as :math:`\log(1 + e^{-m})` of the margin: the gradient keeps its sign and relative accuracy.
+    r"""−log p_y of the softmax, computed as :math:`\log(1 + e^{-m})` of the :func:`margin`, (N,).
 
-    ``logits``: (N, K); ``y``: integers (N,). The true class's term is :math:`-\sum_{j \ne y} p_j`, never ``p_y - 1``.
+    So the gradient keeps its sign and its relative accuracy: the true class's term is
+    :math:`-\sum_{j \ne y} p_j`, never ``p_y - 1``. ``logits``: (N, K). ``y``: integers (N,).
     """
     return ops.softplus(-margin(logits, y))
 
 
 def soft_cross_entropy(logits, p, temperature: float = 1.0):
-    r""":math:`-\sum_k p_k \log \mathrm{softmax}(z / T)_k` for soft labels ``p`` (N, K), rows that add up to 1 (D9: distillation)."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be a positive number, got {temperature!r}")
+    r""":math:`-\sum_k p_k \log \mathrm{softmax}(z / T)_k`, (N,), for distillation (D9).
+
+    ``p``: soft labels (N, K), whose rows add up to 1. ``temperature``: T > 0.
+    """
+    temperature = check_number("temperature", temperature, above=0)
     if raw(p).shape != raw(logits).shape:
         raise ValueError(
             f"p must have the shape of the logits, {raw(logits).shape}, got {raw(p).shape}"
@@ -90,20 +87,24 @@ def squared_error(a, b):
 
 
 def binary_cross_entropy(logits, t):
-    r""":math:`-t \log \sigma(z) - (1 - t) \log \sigma(-z)` of logits z and ``t`` in [0, 1], summed over all that belongs to one example."""
+    r""":math:`-t \log \sigma(z) - (1 - t) \log \sigma(-z)` of logits z and ``t`` in [0, 1].
+
+    It is summed over all that belongs to one example.
+    """
     if raw(t).shape != raw(logits).shape:
         raise ValueError(
             f"t must have the shape of the logits, {raw(logits).shape}, got {raw(t).shape}"
         )
-    ones, zeros = (
-        ops.multiply(t, ops.softplus(-logits)),
-        ops.multiply(ops.subtract(1, t), ops.softplus(logits)),
-    )
+    ones = ops.multiply(t, ops.softplus(-logits))
+    zeros = ops.multiply(ops.subtract(1, t), ops.softplus(logits))
     return ops.sum(ops.add(ones, zeros), axis=tuple(range(1, raw(logits).ndim)))
 
 
 def kl(p, q):
-    r""":math:`\sum_k p_k \log (p_k / q_k)` of distributions along the last axis, with 0 · log 0 = 0; infinite where q = 0 < p."""
+    r""":math:`\sum_k p_k \log (p_k / q_k)` of distributions along the last axis.
+
+    0 · log 0 counts as 0. The result is infinite where q = 0 < p.
+    """
     if raw(p).shape != raw(q).shape:
         raise ValueError(f"p and q must have one shape, got {raw(p).shape} and {raw(q).shape}")
     support = raw(p) > 0

@@ -1,16 +1,20 @@
 """The documents' models, and how weights are kept.
 
-Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K); probabilities are their softmax.
+Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K).
+Probabilities are their softmax.
 """
 
 from __future__ import annotations
 
+import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minadv.backend import asarray, like, to_numpy
+from minadv.checks import check_rng
 from minadv.files import write_whole
 from minadv.layers import (
     AvgPool,
@@ -36,10 +40,10 @@ __all__ = [
 
 
 class LogisticRegression(Layer):
-    r"""Two classes from one linear function (A7): logits :math:`(0, w \cdot x + b)`, so that :math:`P(y = 1) = \sigma(w \cdot x + b)`.
+    r"""Two classes from one linear function (A7): logits :math:`(0, w \cdot x + b)`.
 
-    ``weight``: (D,), ``bias``: one number; ``x``: (N, D) or anything with D numbers per example. The log-odds margin of class 1 is w·x + b
-    itself.
+    So :math:`P(y = 1) = \sigma(w \cdot x + b)`, and the log-odds margin of class 1 is w·x + b.
+    ``weight``: (D,). ``bias``: one number. ``x``: (N, D) or anything with D numbers per example.
     """
 
     names = ("weight", "bias")
@@ -48,23 +52,39 @@ class LogisticRegression(Layer):
         self.weight = asarray(weight)
         if self.weight.ndim != 1 or self.weight.dtype.kind != "f":
             raise ValueError(
-                f"weight must be a floating-point vector (D,), got {self.weight.dtype} of shape {self.weight.shape}"
+                f"weight must be a floating-point vector (D,), "
+                f"got {self.weight.dtype} of shape {self.weight.shape}"
             )
         self.bias = asarray(bias, dtype=self.weight.dtype)
 
     def apply(self, parameters, x, rng=None):
         flat = Flatten()(x)
         logit = flat @ parameters["weight"] + parameters["bias"]  # (N,)
-        return logit.reshape(len(x), 1) * like(
-            np.array([[0, 1]], to_numpy(self.weight).dtype), self.weight
-        )  # (N, 2)
+        second_only = np.array([[0, 1]], self.weight.dtype)
+        return logit.reshape(len(x), 1) * like(second_only, self.weight)  # (N, 2)
 
 
 def mlp(
     shape: tuple = (28, 28, 1), classes: int = 10, *, hidden: int = 128, rng=0, dtype=np.float32
 ) -> Sequential:
-    """Document B's network (B3): flatten, ``hidden`` ReLU units, logits. It trains with Adam 0.001, batch 8, 10 epochs."""
-    rng = np.random.default_rng(rng)
+    """Document B's network (B3): flatten, ``hidden`` ReLU units, logits.
+
+    It trains with Adam 0.001, batch 8, 10 epochs.
+
+    Parameters
+    ----------
+    shape : (H, W, C)
+        Of the images.
+    classes : int
+        How many logits.
+    hidden : int
+        How many hidden units.
+    rng : numpy.random.Generator or int
+        Draws the weights.
+    dtype : dtype
+        Of the weights.
+    """
+    rng = check_rng(rng)
     return Sequential(
         Flatten(),
         Dense(int(np.prod(shape)), hidden, rng=rng, dtype=dtype),
@@ -81,17 +101,32 @@ def cnn(
     rng=0,
     dtype=np.float32,
 ) -> Sequential:
-    """Document D's network (D2): three 3x3 convolutions, the first ``same``, the others ``valid`` with stride 2; ReLU; logits.
+    """Document D's network (D2): three 3x3 convolutions with ReLU, and logits.
 
-    On ``shape`` (28, 28, 1): 28x28x16 -> 13x13x32 -> 6x6x64 -> 10. It trains with Adam 0.001, batch 256.
+    The first convolution is ``same``, the others are ``valid`` with stride 2. On ``shape``
+    (28, 28, 1): 28x28x16 -> 13x13x32 -> 6x6x64 -> 10. It trains with Adam 0.001, batch 256.
+
+    Parameters
+    ----------
+    shape : (H, W, C)
+        Of the images.
+    classes : int
+        How many logits.
+    filters : tuple of three int
+        Channels of the convolutions.
+    rng : numpy.random.Generator or int
+        Draws the weights.
+    dtype : dtype
+        Of the weights.
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     h, w, c = shape
     a, b, d = filters
     size = [(((n - 3) // 2 + 1) - 3) // 2 + 1 for n in (h, w)]
     if min(size) < 1:
         raise ValueError(
-            f"shape must be at least 7 x 7 for three 3x3 convolutions, two of stride 2, got {h} x {w}"
+            f"shape must be at least 7 x 7 for three 3x3 convolutions, two of stride 2, "
+            f"got {h} x {w}"
         )
     return Sequential(
         Conv2D(c, a, 3, padding="same", rng=rng, dtype=dtype),
@@ -113,11 +148,25 @@ def deep_cnn(
     rng=0,
     dtype=np.float32,
 ) -> Sequential:
-    """Document C's f (C4), many layers and many weights: five 3x3 convolutions with ReLU, two of stride 2; the mean over the image; logits.
+    """Document C's f (C4), of many layers and many weights.
 
+    Five 3x3 convolutions with ReLU, two of them of stride 2; the mean over the image; logits.
     The last layer is the head, and ``model[:-1]`` the base that another head can be put on.
+
+    Parameters
+    ----------
+    shape : (H, W, C)
+        Of the images.
+    classes : int
+        How many logits.
+    filters : tuple of three int
+        Channels of the convolutions.
+    rng : numpy.random.Generator or int
+        Draws the weights.
+    dtype : dtype
+        Of the weights.
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     c, (a, b, d) = shape[-1], filters
     layers: list[Layer] = []
     for c_out, stride in ((a, 1), (b, 2), (b, 1), (d, 2), (d, 1)):
@@ -137,60 +186,79 @@ def separable_cnn(
     rng=0,
     dtype=np.float32,
 ) -> Sequential:
-    """Document C's g (C4), small, as MobileNet is: a convolution, and two that are split into 3x3 per channel and 1x1 across channels.
+    """Document C's g (C4), small, as MobileNet is.
 
-    So split, 32 -> 64 channels take 32·9 + 32·64 weights instead of 32·9·64. The last layer is the head, as in :func:`deep_cnn`.
+    One convolution, and two that are split into 3x3 per channel and 1x1 across channels.
+    So split, 32 -> 64 channels take 32·9 + 32·64 weights instead of 32·9·64. The last layer is the
+    head, as in :func:`deep_cnn`.
+
+    Parameters
+    ----------
+    shape : (H, W, C)
+        Of the images.
+    classes : int
+        How many logits.
+    filters : tuple of three int
+        Channels of the convolutions.
+    rng : numpy.random.Generator or int
+        Draws the weights.
+    dtype : dtype
+        Of the weights.
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     h, w, c = shape
     if min(h, w) < 5:
         raise ValueError(
             f"shape must be at least 5 x 5 for two steps of stride 2 and one pooling, got {h} x {w}"
         )
-    how = {"padding": "same", "rng": rng, "init": "he", "dtype": dtype}
+    how: dict[str, Any] = {"padding": "same", "rng": rng, "init": "he", "dtype": dtype}
     a, b, d = filters
-    layers = [Conv2D(c, a, 3, **how), ReLU()]
+    layers: list[Layer] = [Conv2D(c, a, 3, **how), ReLU()]
     for c_in, c_out in ((a, b), (b, d)):
         layers += [DepthwiseConv2D(c_in, 3, stride=2, **how), Conv2D(c_in, c_out, 1, **how), ReLU()]
-    places = (
-        -(-h // 4) // 2 * (-(-w // 4) // 2)
-    )  # left by the strides, rounded up, and by the pooling, rounded down
+    # Pixels left by the strides, which round up, and by the pooling, which rounds down:
+    places = -(-h // 4) // 2 * (-(-w // 4) // 2)
     return Sequential(
         *layers, AvgPool(2), Flatten(), Dense(places * d, classes, rng=rng, dtype=dtype)
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- weights on disk
+# ---- weights on disk
 
 
 def save_weights(model: Layer, path) -> Path:
-    """Write ``model.parameters`` to ``path`` (``.npz``), whole or not at all: a file that is there is replaced only by a complete one."""
+    """Write ``model.parameters`` to ``path`` (``.npz``), see :func:`minadv.files.write_whole`.
+
+    A layer that is used twice is written under both names.
+    """
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path must end in .npz, got {path}")
     content = BytesIO()
-    np.savez(content, **{name: to_numpy(value) for name, value in model.parameters.items()})
+    # Not np.savez, whose own keywords an array may be called: "file".
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, value in model.parameters.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, to_numpy(value), allow_pickle=False)
     return write_whole(path, content.getvalue())
 
 
 def load_weights(model: Layer, path) -> Layer:
     """Put the weights in ``path`` (``.npz``, read without pickle) into ``model``, and return it.
 
-    Raises :class:`FileNotFoundError`, or :class:`ValueError` naming the file and what is wrong: damaged, not weights, or the arrays that
-    are missing, unknown, or differ in shape; the model then keeps the weights that it had.
+    Raises :class:`FileNotFoundError`, or :class:`ValueError` naming the file and what is wrong: it
+    is damaged, does not hold weights, or its arrays are missing, unknown, or of another shape.
+    The model then keeps the weights that it had.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             values = {name: arrays[name] for name in arrays.files}
-        if not all(
-            isinstance(value, np.ndarray) and value.dtype.kind in "fiu" for value in values.values()
-        ):
+        if not all(isinstance(v, np.ndarray) and v.dtype.kind in "fiu" for v in values.values()):
             raise ValueError("it holds other things than arrays of numbers")
     except FileNotFoundError:
         raise
-    except (
-        Exception
-    ) as error:  # what zipfile and NumPy trip over in a damaged file is of a dozen kinds
+    # What zipfile and NumPy trip over in a damaged file is of a dozen kinds.
+    except Exception as error:
         raise ValueError(f"{path} is no readable .npz file of weights: {error}") from error
     own = model.parameters
     try:

@@ -1,10 +1,14 @@
-"""Training: optimizers, and :func:`fit`, which runs each batch in chunks on all cores and adds the chunks' gradients up."""
+"""Training: the optimizers, and :func:`fit`.
+
+Each batch is cut into chunks that run on all cores, and their gradients are added up.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -12,89 +16,119 @@ from tqdm import tqdm
 from minadv import losses
 from minadv.autograd import value_and_grad
 from minadv.backend import array_module, like
+from minadv.checks import (
+    check_array,
+    check_choice,
+    check_count,
+    check_function,
+    check_number,
+    check_rng,
+)
 from minadv.layers import Layer
 from minadv.parallel import chunk_size, map_chunks, one_blas_thread, run_chunks
+from minadv.protocols import LOSS, OBJECTIVE, Array, Loss, Objective
 
 __all__ = ["SGD", "Adam", "History", "fit"]
 
 
-# ------------------------------------------------------------------------------------------------------------------ optimizers
-
-
-def _positive(name: str, value: float) -> float:
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
-    return value
-
-
-def _share(name: str, value: float) -> float:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
-    return value
+# ---- optimizers
 
 
 class SGD:
-    r"""Gradient descent with momentum: :math:`v \leftarrow \mu v + g`, :math:`w \leftarrow w - \eta v`."""
+    r"""Gradient descent with momentum.
+
+    .. math:: v \leftarrow \mu v + g, \quad w \leftarrow w - \eta v
+
+    ``lr``: η > 0. ``momentum``: μ in [0, 1).
+    """
 
     def __init__(self, lr: float = 0.01, *, momentum: float = 0.0):
-        self.lr, self.momentum = _positive("lr", lr), _share("momentum", momentum)
-        self.v = None
+        self.lr = check_number("lr", lr, above=0)
+        self.momentum = check_number("momentum", momentum, least=0, below=1)
+        self.v: Any = None
 
     def step(self, w, g):
         """Change the vector ``w`` of all weights, in place, by its gradient ``g``."""
+        xp = array_module(w)
         if self.v is None:
-            self.v = array_module(w).zeros_like(w)
+            self.v, self.work = xp.zeros_like(w), xp.empty_like(w)
+        _check_same_weights(self.v, w)
         self.v *= self.momentum
         self.v += g
-        w -= self.lr * self.v
+        w -= xp.multiply(self.v, self.lr, out=self.work)
 
 
 class Adam:
-    r"""Adam (Kingma & Ba 2015): steps of about ``lr`` per weight, whatever the gradient's size.
+    r"""Adam (Kingma & Ba 2015, algorithm 1): steps of about ``lr``, whatever the gradient's size.
 
-    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
-              w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+    .. math::
+
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+        w \leftarrow w - \alpha \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    ``lr``: α > 0. ``beta1``, ``beta2``: in [0, 1). ``epsilon``: ε > 0. The defaults are
+    the paper's.
     """
 
     def __init__(
         self, lr: float = 0.001, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
     ):
-        self.lr, self.epsilon = _positive("lr", lr), _positive("epsilon", epsilon)
-        self.beta1, self.beta2 = _share("beta1", beta1), _share("beta2", beta2)
+        self.lr = check_number("lr", lr, above=0)
+        self.beta1 = check_number("beta1", beta1, least=0, below=1)
+        self.beta2 = check_number("beta2", beta2, least=0, below=1)
+        self.epsilon = check_number("epsilon", epsilon, above=0)
         self.t = 0
+        self.m: Any = None
 
     def step(self, w, g):
         """Change the vector ``w`` of all weights, in place, by its gradient ``g``."""
         xp = array_module(w)
-        if self.t == 0:
-            self.m, self.v, self.work = xp.zeros_like(w), xp.zeros_like(w), xp.empty_like(w)
-        self.t += 1
-        m, v, work = (
-            self.m,
-            self.v,
-            self.work,
-        )  # one buffer, so that the weights of a small network stay in the cache
-        xp.multiply(g, 1 - self.beta1, out=work)
-        m *= self.beta1
-        m += work
+        if self.m is None:
+            self.m, self.v = xp.zeros_like(w), xp.zeros_like(w)
+            self.work = xp.empty_like(w)  # one buffer, so that small networks stay in the cache
+        _check_same_weights(self.m, w)
+        m, v, work = self.m, self.v, self.work
+        # The lines of algorithm 1's loop; line 2, the gradient, is given.
+        self.t += 1  # 1: t <- t + 1
+        m *= self.beta1  # 3: m <- beta1 m + (1 - beta1) g
+        m += xp.multiply(g, 1 - self.beta1, out=work)
+        v *= self.beta2  # 4: v <- beta2 v + (1 - beta2) g^2
         xp.multiply(g, g, out=work)
         work *= 1 - self.beta2
-        v *= self.beta2
         v += work
+        # 5, 6 and 7 in the order that the end of the paper's section 2 gives, which divides
+        # numbers by the corrections, not vectors:
+        #   alpha_t = alpha sqrt(1 - beta2^t) / (1 - beta1^t)
+        #   epsilon_t = epsilon sqrt(1 - beta2^t)
+        #   w <- w - alpha_t m / (sqrt(v) + epsilon_t)
+        root = (1 - self.beta2**self.t) ** 0.5
         xp.sqrt(v, out=work)
-        correction = (1 - self.beta2**self.t) ** 0.5
-        work += self.epsilon * correction
+        work += self.epsilon * root
         xp.divide(m, work, out=work)
-        work *= self.lr * correction / (1 - self.beta1**self.t)
+        work *= self.lr * root / (1 - self.beta1**self.t)
         w -= work
 
 
-# ------------------------------------------------------------------------------------------------------------------------- fit
+def _check_same_weights(state, w):
+    if state.shape != w.shape:
+        raise ValueError(
+            f"optimizer has trained another model, of {state.size} weights instead of {w.size}: "
+            "make a new one"
+        )
+
+
+# ---- fit
 
 
 @dataclass
 class History:
-    """What each epoch brought: mean training loss, validation loss and accuracy (empty without validation), seconds."""
+    """What each epoch brought.
+
+    ``loss``: the mean training loss. ``validation_loss`` and ``validation_accuracy``: empty
+    without validation. ``seconds``: how long each epoch took. ``interrupted``: whether Ctrl-C
+    ended the training.
+    """
 
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
@@ -106,52 +140,96 @@ class History:
         return len(self.loss)
 
 
-def cross_entropy(forward: Callable, x, y):
-    """The default loss of :func:`fit`: cross-entropy on logits, per example."""
-    return losses.cross_entropy(forward(x), y)
-
-
 def fit(
     model: Layer,
-    x,
-    y,
+    x: Array,
+    y: Array,
     *,
-    loss: Callable = cross_entropy,
+    loss: Loss = losses.cross_entropy,
+    objective: Objective | None = None,
     optimizer: SGD | Adam | None = None,
     epochs: int = 1,
     batch_size: int = 32,
-    rng=0,
-    validation: tuple | None = None,
+    rng: np.random.Generator | int = 0,
+    validation: tuple[Array, Array] | None = None,
     progress: bool = True,
+    on_interrupt: str = "raise",
 ) -> History:
-    r"""Minimise the mean of ``loss`` over the weights of ``model``, batch by batch, and return the :class:`History`.
+    r"""Minimize the mean of ``loss`` over the weights of ``model``, batch by batch.
 
-    Arguments: ``x``, (N, ...), and ``y``, (N, ...), what the loss compares with (labels, soft labels, images), one row each;
-    ``loss(forward, x, y)`` gives one loss per example, (n,), where ``forward(x)`` is the model with its weights under differentiation and
-    Dropout on (a loss may call it several times, or attack ``model`` itself); ``optimizer`` defaults to ``Adam(0.001)``; ``rng`` (Generator
-    or seed) shuffles and drives Dropout; ``validation``, a pair ``(x, y)``, is judged after each epoch; ``progress`` shows a bar.
+    The weights of ``model`` change where they are.
 
-    The weights of ``model`` are changed where they are. Ctrl-C ends the training and keeps what was learned, all steps taken so far;
-    ``history.interrupted`` then says so.
+    Parameters
+    ----------
+    model : Layer
+        The model, with at least one weight.
+    x : array (N, ...)
+        Floating point.
+    y : array (N, ...)
+        What the loss compares with: labels, soft labels, images; one row per example.
+    loss : function
+        ``loss(logits, y)``, one number per example, (n,). ``logits`` is what the model returns,
+        under differentiation and with Dropout on. See :mod:`minadv.protocols`.
+    objective : function, optional
+        ``objective(forward, x, y)``, one number per example, instead of ``loss`` where that needs
+        the model. ``forward(x)`` is the model with its weights under differentiation and Dropout
+        on. An objective may call it several times, and may attack ``model`` itself.
+    optimizer : SGD or Adam, optional
+        ``Adam(0.001)`` by default.
+    epochs, batch_size : int
+        How often each example is used, and how many make one step.
+    rng : numpy.random.Generator or int
+        Shuffles and drives Dropout.
+    validation : pair of arrays (x, y), optional
+        Judged after each epoch.
+    progress : bool
+        Show a bar on stderr.
+    on_interrupt : {"raise", "return"}
+        What follows Ctrl-C. The model keeps what was learned, all steps taken so far, either way.
+        ``"raise"`` raises :class:`KeyboardInterrupt`. ``"return"`` returns the history with
+        ``interrupted=True``.
 
-    Raises :class:`TypeError` for lists, :class:`ValueError` for lengths that differ, an empty ``x`` or numbers out of range, and
-    :class:`FloatingPointError` if the loss is no longer finite.
+    Returns
+    -------
+    History
+        Losses, accuracies and seconds by epoch.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` or ``y`` is not an array, or another argument is of a wrong type.
+    ValueError
+        If lengths differ, ``x`` is empty, or a number is out of range.
+    FloatingPointError
+        If the loss is no longer finite.
     """
-    if not (hasattr(x, "dtype") and hasattr(y, "dtype")):
-        raise TypeError(f"x and y must be arrays, got {type(x).__name__} and {type(y).__name__}")
-    if len(x) == 0 or len(x) != len(y):
-        raise ValueError(
-            f"x and y must have the same length, at least 1, got {len(x)} and {len(y)}"
-        )
-    if epochs < 0 or batch_size < 1:
-        raise ValueError(
-            f"epochs must be >= 0 and batch_size >= 1, got {epochs!r} and {batch_size!r}"
-        )
-    rng = np.random.default_rng(rng)
-    optimizer = Adam() if optimizer is None else optimizer
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, whose weights can be trained, got {model!r}")
+    _check_pair_of_arrays(x, y, "x", "y")
+    if validation is not None:
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            came = type(validation).__name__
+            raise TypeError(f"validation must be a pair of arrays (x, y), got {came}")
+        _check_pair_of_arrays(*validation, "validation[0]", "validation[1]")
+    check_function("loss", loss, LOSS, None, None)
+    if objective is not None:
+        check_function("objective", objective, OBJECTIVE, None, None, None)
+        if loss is not losses.cross_entropy:
+            raise ValueError("give loss or objective, not both")
+    if optimizer is None:
+        optimizer = Adam()
+    elif isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+        raise TypeError(f"optimizer must be an object such as Adam(0.001), got {optimizer!r}")
+    epochs, batch_size = (
+        check_count("epochs", epochs, least=0),
+        check_count("batch_size", batch_size),
+    )
+    rng = check_rng(rng)
+    check_choice("on_interrupt", on_interrupt, "raise", "return")
     weights = _Weights(model)
     chunk = chunk_size(model, x)
     history = History()
+    per_example = objective or (lambda forward, x, y: loss(forward(x), y))
     bar = tqdm(
         total=epochs * len(x),
         unit=" examples",
@@ -166,73 +244,100 @@ def fit(
                 start, total = time.perf_counter(), 0.0
                 order = like(rng.permutation(len(x)), x)
                 for i in range(0, len(x), batch_size):
-                    batch = order[i : i + batch_size]
-                    value, gradient = _batch_gradient(weights, loss, x[batch], y[batch], chunk, rng)
+                    some = order[i : i + batch_size]
+                    batch = x[some], y[some]
+                    value, gradient = _batch_gradient(weights, per_example, *batch, chunk, rng)
                     if not np.isfinite(value):
-                        raise FloatingPointError(
-                            f"the loss became {value} in epoch {len(history) + 1}: lower the learning rate"
-                        )
+                        raise FloatingPointError(_not_finite(value, len(history) + 1, batch[0]))
                     optimizer.step(weights.vector, gradient)
                     total += value
-                    bar.update(len(batch))
+                    bar.update(len(some))
                 if validation is not None:
-                    _validate(model, loss, *validation, history)
+                    _validate(model, loss, objective, *validation, history)
                 history.loss.append(total / len(x))
                 history.seconds.append(time.perf_counter() - start)
                 bar.set_postfix(loss=f"{history.loss[-1]:.4f}", refresh=False)
     except KeyboardInterrupt:
+        if on_interrupt == "raise":
+            raise
         history.interrupted = True
     return history
 
 
+def _check_pair_of_arrays(x, y, name_x: str, name_y: str):
+    check_array(name_x, x)
+    check_array(name_y, y)
+    if x.dtype.kind != "f":
+        hint = ": divide by 255 first" if x.dtype == np.uint8 else ""
+        raise TypeError(f"{name_x} must be floating point, got {x.dtype}{hint}")
+    if len(x) == 0 or len(x) != len(y):
+        raise ValueError(
+            f"{name_x} and {name_y} must have the same length, at least 1, "
+            f"got {len(x)} and {len(y)}"
+        )
+
+
+def _not_finite(value: float, epoch: int, x) -> str:
+    finite = bool(array_module(x).isfinite(x).all())
+    advice = "lower the learning rate" if finite else "x holds NaN or infinity"
+    return f"the loss became {value} in epoch {epoch}: {advice}"
+
+
 class _Weights:
-    """All weights of a model as one vector, of which each layer's array is a view: the optimizer takes one step for all of them."""
+    """All weights of a model as one vector, of which each layer's array is a view.
+
+    So the optimizer takes one step for all of them. An array that the model uses at several
+    places is in the vector once, and its gradient is the sum over the places.
+    """
 
     def __init__(self, model: Layer):
         self.model = model
-        self.parameters = model.parameters
-        if not self.parameters:
+        own = model.parameters
+        if not own:
             raise ValueError("the model has no weights to train")
-        xp = array_module(*self.parameters.values())
-        self.vector = xp.concatenate([p.reshape(-1) for p in self.parameters.values()])
-        ends = np.cumsum([p.size for p in self.parameters.values()]).tolist()
-        self.slices = [
-            slice(end - p.size, end) for p, end in zip(self.parameters.values(), ends, strict=True)
+        arrays = list({id(array): array for array in own.values()}.values())
+        self.vector = array_module(*arrays).concatenate([array.reshape(-1) for array in arrays])
+        ends = np.cumsum([array.size for array in arrays]).tolist()
+        self.slices = [slice(end - a.size, end) for end, a in zip(ends, arrays, strict=True)]
+        self.views = [
+            self.vector[s].reshape(a.shape) for s, a in zip(self.slices, arrays, strict=True)
         ]
-        views = [
-            self.vector[s].reshape(p.shape)
-            for s, p in zip(self.slices, self.parameters.values(), strict=True)
-        ]
-        self.parameters = model.parameters = dict(zip(self.parameters, views, strict=True))
+        number = {id(array): i for i, array in enumerate(arrays)}
+        self.number = {name: number[id(array)] for name, array in own.items()}
+        model.parameters = self.by_name(self.views)
+
+    def by_name(self, arrays) -> dict:
+        return {name: arrays[i] for name, i in self.number.items()}
 
     def gradient(self, f: Callable):
         """``(value, gradient)`` of ``f(parameters)``, the gradient as one vector."""
-        names = list(self.parameters)
-        value, parts = value_and_grad(
-            lambda *p: f(dict(zip(names, p, strict=True))), *self.parameters.values()
-        )
+        value, parts = value_and_grad(lambda *arrays: f(self.by_name(arrays)), *self.views)
         gradient = array_module(self.vector).empty_like(self.vector)
-        for s, part in zip(self.slices, parts if len(names) > 1 else (parts,), strict=True):
+        parts = parts if len(self.views) > 1 else (parts,)
+        for s, part in zip(self.slices, parts, strict=True):
             gradient[s] = part.reshape(-1)
         return value, gradient
 
 
 def _batch_gradient(
-    weights: _Weights, loss: Callable, x, y, chunk: int, rng: np.random.Generator
-) -> tuple[float, object]:
-    """The sum of one batch's losses, and the gradient of their mean. Each chunk draws from a generator of its own."""
-    seed, places = (
-        rng.integers(2**63),
-        like(np.arange(len(x)), x),
-    )  # one draw per batch: the shuffles do not depend on the chunks
+    weights: _Weights, objective: Objective, x, y, chunk: int, rng: np.random.Generator
+) -> tuple[float, Array]:
+    """The sum of one batch's losses, and the gradient of their mean.
+
+    Each chunk draws from a generator of its own. They all come from one draw per batch, so that
+    the shuffles do not depend on the chunks.
+    """
+    seed = rng.integers(2**63)
+    places = like(np.arange(len(x)), x)
 
     def one(x, y, places):
         def total(parameters):
             chunk_rng = np.random.default_rng([seed, int(places[0])])
-            values = loss(lambda x: weights.model.apply(parameters, x, chunk_rng), x, y)
-            if values.shape != (len(x),):
+            values = objective(lambda x: weights.model.apply(parameters, x, chunk_rng), x, y)
+            shape = getattr(values, "shape", None)
+            if shape != (len(x),):
                 raise ValueError(
-                    f"loss must return one value per example, shape ({len(x)},), got {values.shape}"
+                    f"loss must return one value per example, shape ({len(x)},), got {shape}"
                 )
             return values.sum()
 
@@ -247,11 +352,19 @@ def _batch_gradient(
     return value, gradient
 
 
-def _validate(model: Layer, loss: Callable, x, y, history: History):
-    chunk = chunk_size(model, x)
-    history.validation_loss.append(
-        float(map_chunks(lambda x, y: loss(model, x, y), x, y, chunk=chunk).mean())
-    )
-    if y.ndim == 1 and y.dtype.kind in "iu":
-        labels = map_chunks(model, x, chunk=chunk).argmax(axis=1)
-        history.validation_accuracy.append(float((labels == y).mean()))
+def _validate(
+    model: Layer, loss: Loss, objective: Objective | None, x, y, history: History
+) -> None:
+    labeled = y.ndim == 1 and y.dtype.kind in "iu"
+
+    def judge(x, y):
+        if objective is not None:
+            values = objective(model, x, y)
+            return (values, model(x).argmax(axis=1)) if labeled else (values,)
+        answer = model(x)
+        return (loss(answer, y), answer.argmax(axis=1)) if labeled else (loss(answer, y),)
+
+    values, *labels = map_chunks(judge, x, y, chunk=chunk_size(model, x))
+    history.validation_loss.append(float(values.mean()))
+    if labeled:
+        history.validation_accuracy.append(float((labels[0] == y).mean()))

@@ -1,6 +1,8 @@
 """Adversarial training: the robust loss of a linear model in closed form, gradients with the attacked images held constant, and what
 the attack gets to see."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -174,7 +176,7 @@ def test_another_model_is_attacked_if_given():
         seen.append(attacked)
         return fgsm(attacked, x, y=y, eps=0.1)
 
-    fit(model, images(), labels(), loss=mixed_loss(original, attack), batch_size=12, **QUIET)
+    fit(model, images(), labels(), objective=mixed_loss(original, attack), batch_size=12, **QUIET)
     assert seen == [original]
     assert same(before, weights_of(original))
 
@@ -196,7 +198,7 @@ def test_images_do_as_well_as_a_result():
     model, x, y = smooth(), images(), labels()
     result = fgsm(model, x, y=y, eps=0.1)
     a, b = (
-        mixed_loss(model, lambda *_, given=given: given)(model, x, y)
+        mixed_loss(model, lambda *_, y, given=given: given)(model, x, y)
         for given in (result, result.x_adv)
     )
     assert np.array_equal(a, b)
@@ -355,3 +357,29 @@ def test_augment_counts_the_labels():
         ValueError, match=r"y must hold one label for each of 12 images, got shape \(11,\)"
     ):
         augment(images(), labels(11))
+
+
+def test_an_attack_is_called_with_y_by_name_so_partials_do():
+    x, y = images(), labels()
+    a, b = smooth(), smooth()
+    adversarial_training(a, x, y, attack=partial(fgsm, eps=0.1), **QUIET)
+    adversarial_training(b, x, y, attack=attack_of(0.1), **QUIET)
+    assert same(weights_of(a), weights_of(b))
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [(fgsm, "attack is called as .* missing a required argument: 'eps'"), ("fgsm", "a function")],
+)
+def test_what_cannot_be_called_so_is_refused_at_once(attack, message):
+    with pytest.raises(TypeError, match=message):
+        mixed_loss(smooth(), attack)
+
+
+def test_the_defenses_are_one_namespace():
+    from minadv import defenses
+
+    assert {"adversarial_training", "distill", "Detector", "Guarded", "VAE", "rbf_network"} <= set(
+        defenses.__all__
+    )
+    assert all(callable(getattr(defenses, name)) for name in defenses.__all__)

@@ -1,4 +1,5 @@
-"""What all attacks have in common: one table of attacks, one table of wrong input, and every attack against every line.
+"""What all attacks have in common: one table of attacks, one table of wrong input, and every attack
+against every line.
 
 A new attack is one line in ATTACKS. What arguments it takes is read off its signature.
 """
@@ -14,12 +15,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from minadv import ops
-from minadv.attacks.fgsm import fgsm
-from minadv.attacks.iterative_fgsm import iterative_fgsm
-from minadv.attacks.noise import negative, uniform_noise
-from minadv.attacks.pgd import pgd
+from minadv import losses, ops
+from minadv.attacks import (
+    QueryGradient,
+    deepfool,
+    fgsm,
+    forge,
+    iterative_fgsm,
+    jsma,
+    negative,
+    one_pixel,
+    pgd,
+    uniform_noise,
+)
 from minadv.backend import array_module, asarray, to_numpy
+from minadv.checks import check_images
 from minadv.layers import Dense, Flatten, LeakyReLU, Sequential
 
 
@@ -35,6 +45,7 @@ class Attack:
     )  # how a goal can be given; () for one that asks no model and returns images
     searches: bool = False  # what succeeds already is returned unchanged with 0 steps
     warns: bool = True  # of a model that returns probabilities
+    tolerance: float = 0.0  # between an image attacked alone and in a batch, on the model below
 
     def __call__(self, model, x, **arguments):
         arguments = self.settings | arguments
@@ -44,16 +55,50 @@ class Attack:
         return dict.fromkeys(self.goals[:1], label)
 
 
+def fgsm_by_queries(model, x, *, y=None, target=None, eps, bounds=(0.0, 1.0)):
+    estimated = QueryGradient(model, h=2.0**-7, bounds=check_images(x, bounds))
+    return fgsm(estimated, x, y=y, target=target, eps=eps, bounds=bounds)
+
+
 ATTACKS = {
     "fgsm": Attack(fgsm, {"eps": 0.125}),
     "iterative_fgsm": Attack(iterative_fgsm, {"eps": 0.125, "steps": 4}),
     "pgd": Attack(pgd, {"eps": 0.125, "steps": 4}, searches=True),
     "pgd l2": Attack(pgd, {"eps": 0.5, "steps": 4, "restarts": 2, "norm": "l2"}, searches=True),
+    "deepfool": Attack(deepfool, goals=("y",), searches=True),
+    "deepfool linf": Attack(deepfool, {"norm": "linf"}, goals=("y",), searches=True),
+    "jsma": Attack(jsma, {"theta": 0.25, "gamma": 0.5}, goals=("target",), searches=True),
+    "jsma pixel": Attack(
+        jsma,
+        {"theta": -0.25, "gamma": 0.5, "pairs": False, "outputs": "logits"},
+        goals=("target",),
+        searches=True,
+    ),
+    "one_pixel": Attack(one_pixel, {"population": 8, "generations": 3}, searches=True, warns=False),
+    "forge": Attack(
+        forge,
+        {"loss": losses.cross_entropy, "lr": 0.01, "steps": 4, "clip": 0.125},
+        goals=("target",),
+        tolerance=1e-6,
+    ),
+    "fgsm by queries": Attack(fgsm_by_queries, {"eps": 0.125}),
     "uniform_noise": Attack(uniform_noise, {"eps": 0.125}, goals=()),
     "negative": Attack(negative, goals=()),
 }
 ASKING = {name: attack for name, attack in ATTACKS.items() if attack.goals}
 
+
+class Tensor:
+    """What a PyTorch tensor looks like from outside."""
+
+    def __init__(self, values):
+        self.dtype, self.shape, self.ndim = "torch.float32", values.shape, values.ndim
+
+    def __len__(self):
+        return self.shape[0]
+
+
+Tensor.__module__ = "torch"
 X = np.random.default_rng(0).integers(0, 65, (6, 3, 3, 2)).astype(np.float32) / 64
 NAN, INF = float("nan"), float("inf")
 
@@ -81,7 +126,29 @@ WRONG = {
             "(N, H, W, C) or (N, D), got shape (18,): write x[None] for a single image",
             X[0].ravel(),
         ),
-        (ValueError, "(N, H, W, C) or (N, D), got shape ()", X[0, 0, 0, 0]),
+        (
+            ValueError,
+            "(N, H, W, C) or (N, D), got shape (6, 3, 3): write x[None] for a single image, "
+            "x[..., None] for gray images (N, H, W)",
+            X[..., 0],
+        ),
+        (ValueError, "(N, H, W, C) or (N, D), got shape ()", X[:1, 0, 0, 0].reshape(())),
+        (
+            TypeError,
+            "x must be a NumPy or CuPy array, got numpy.float32: write numpy.asarray(x)",
+            X[0, 0, 0, 0],
+        ),
+        (
+            TypeError,
+            "x must be a NumPy or CuPy array, got torch.Tensor: write x.detach().cpu().numpy()",
+            Tensor(X),
+        ),
+        (
+            ValueError,
+            "(N, H, W, C), got shape (2, 3, 8, 8), which seems to be (N, C, H, W): "
+            "write x.transpose(0, 2, 3, 1)",
+            np.zeros((2, 3, 8, 8), np.float32),
+        ),
         (ValueError, "(N, H, W, C) or (N, D), got shape (6, 0)", X.reshape(6, 18)[:, :0]),
         (ValueError, "x must not contain NaN", np.where(X > 0.5, np.float32(NAN), X)),
         (
@@ -96,8 +163,8 @@ WRONG = {
         ),
         (
             ValueError,
-            "x must lie inside bounds (0.0, 1.0), got values from 0.0 to 1.0000001192092896",
-            X * np.nextafter(np.float32(1), 2),
+            "x must lie inside bounds (0.0, 1.0), got values from 0.0 to 1.000000",
+            X * np.float32(1 + 6 * 2.0**-23),  # six units in the last place: no rounding error
         ),
         (ValueError, "got values from 0.0 to inf", np.where(X == 1, np.float32(INF), 0)),
     ],
@@ -127,6 +194,21 @@ WRONG = {
             ValueError,
             "y must be one integer or 6 of them, got shape (6, 2)",
             np.eye(2, dtype=int)[[0] * 6],
+        ),
+        (
+            ValueError,
+            "got shape (6, 2): write y.argmax(axis=1) for one-hot labels",
+            np.eye(2, dtype=int)[[0] * 6],
+        ),
+        (
+            TypeError,
+            "y must be integers, got dtype float32: write y.argmax(axis=1) for one-hot labels",
+            np.eye(2, dtype=np.float32)[[0] * 6],
+        ),
+        (
+            TypeError,
+            "y must be a NumPy or CuPy array, got torch.Tensor: write y.detach().cpu().numpy()",
+            Tensor(np.zeros(6)),
         ),
         (ValueError, "y must not be negative, got -1", -1),
         (ValueError, "y must lie in 0..1, the model's classes, got 2", [0, 1, 2, 0, 0, 0]),
@@ -169,7 +251,8 @@ WRONG = {
     ],
 }
 WRONG["target"] = [
-    (error, message.replace("y must", "target must"), value) for error, message, value in WRONG["y"]
+    (error, re.sub(r"\by\b(?= must|\.)", "target", message), value)
+    for error, message, value in WRONG["y"]
 ]
 
 ANSWERS = {  # what a model may wrongly return for 6 images
@@ -207,7 +290,9 @@ ANSWERS = {  # what a model may wrongly return for 6 images
 
 
 def model(x):
-    """Small integers and two classes: as long as pixels are, too, no operation rounds, whatever the order of additions."""
+    """Small integers and two classes: as long as pixels are, too, no operation rounds, whatever the
+    order of additions.
+    """
     rng = np.random.default_rng(1)
     layers = Sequential(Flatten(), Dense(18, 8), LeakyReLU(0.125), Dense(8, 2))
     for layer in (layers[1], layers[3]):
@@ -282,7 +367,7 @@ def test_probabilities_instead_of_logits_are_warned_of_once_where_the_attack_is_
     assert caught[0].filename == __file__
 
 
-# ------------------------------------------------------------------------------------------------------------------ right input
+# -------------------------------------------------------------------------------------- right input
 
 
 @each_goal
@@ -327,6 +412,36 @@ def test_a_read_only_array_will_do(attack):
     assert not np.shares_memory(getattr(r, "x_adv", r), x)
 
 
+@every_attack
+@pytest.mark.parametrize("layout", ["Fortran", "reversed", "channels first", "every other"])
+def test_any_memory_layout_will_do(attack, layout):
+    x = {
+        "Fortran": np.asfortranarray(X),
+        "reversed": np.ascontiguousarray(X[::-1, ::-1, ::-1, ::-1])[::-1, ::-1, ::-1, ::-1],
+        "channels first": np.ascontiguousarray(X.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1),
+        "every other": np.repeat(X, 2, axis=1)[:, ::2],
+    }[layout]
+    assert np.array_equal(x, X)
+    assert not x.flags.c_contiguous
+    usual, other = (attack(model, images, **attack.goal(1)) for images in (X, x))
+    for name in ("x_adv", "label", "success", "steps") if attack.goals else ():
+        assert np.array_equal(getattr(usual, name), getattr(other, name))
+    assert np.array_equal(getattr(usual, "x_adv", usual), getattr(other, "x_adv", other))
+    assert np.array_equal(x, X)
+
+
+@every_attack
+def test_images_normalized_in_float32_are_inside_the_right_bounds(attack):
+    """MNIST by torchvision: rounding carries black and white one unit beyond what 0 and 1 become."""
+    x = (X.astype(np.float32) - np.float32(0.1307)) / np.float32(0.3081)
+    low, high = (0 - 0.1307) / 0.3081, (1 - 0.1307) / 0.3081
+    assert x.min() < np.float32(low)
+    r = attack(model, x, bounds=(low, high), **attack.goal(0))
+    x_adv = getattr(r, "x_adv", r)
+    assert x_adv.min() >= min(x.min(), np.float32(low))
+    assert x_adv.max() <= max(x.max(), np.float32(high))
+
+
 @asking_attack
 def test_the_model_is_only_asked_about_images_in_their_dtype_and_bounds(attack):
     def asked(x):
@@ -361,14 +476,16 @@ def test_what_succeeds_already_is_returned_unchanged_with_0_steps(xp, attack):
 
 
 @each_goal
-def test_a_batch_is_its_examples_one_by_one_to_the_bit(xp, attack, kind):
+def test_a_batch_is_its_examples_one_by_one(xp, attack, kind):
     rng = np.random.default_rng(3)
     x = rng.integers(0, 65, (600, 3, 3, 2)).astype(np.float32) / 64  # more than one chunk
     label = rng.integers(0, 2, 600)
     whole = attack(model, xp.asarray(x), **{kind: label})
     for i in range(0, 600, 41):
         alone = attack(model, xp.asarray(x[i : i + 1]), **{kind: label[i : i + 1]})
-        for name in ("x_adv", "label", "success", "steps"):
+        change = to_numpy(whole.x_adv[i : i + 1]) - to_numpy(alone.x_adv)
+        assert np.abs(change).max() <= attack.tolerance  # 0: to the bit
+        for name in ("label", "success", "steps"):
             assert np.array_equal(
                 to_numpy(getattr(whole, name)[i : i + 1]), to_numpy(getattr(alone, name))
             )

@@ -1,4 +1,6 @@
-"""The balls hold as real numbers: every claim is checked with Fraction, down to denormals and for bounds that no binary float holds."""
+"""The balls hold as real numbers: every claim is checked with Fraction, down to denormals and for
+bounds that no binary float holds.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +16,14 @@ from minadv.attacks.balls import Ball, L2Ball
 from minadv.backend import to_numpy
 from minadv.checks import check_bounds
 from minadv.numerics import length_and_direction, two_sum
-from tests.strategies import awkward_bounds, awkward_eps, dtypes, float_arrays, shapes
-
-
-@st.composite
-def centers(draw, shape=None):
-    """``(x, eps, bounds)``: images of any shape inside bounds as their dtype has them, and the size of a perturbation."""
-    dtype, bounds = draw(dtypes), draw(awkward_bounds())
-    ends = [float(dtype.type(b)) for b in bounds]
-    if ends[0] == ends[1]:  # (0.1, 0.1 + 1e-12) is empty in float32
-        bounds, ends = (-1.0, 1.0), (-1.0, 1.0)
-    x = draw(float_arrays(shapes(1, 4, 0) if shape is None else shape, dtype, *ends))
-    return x, draw(awkward_eps(1.0)), bounds
-
-
-def real(a):
-    """The numbers of an array as real ones."""
-    return [Fraction(v) for v in to_numpy(a).ravel().tolist()]
+from tests.strategies import attacked, float_arrays, real, shapes
 
 
 def neighbor(a, towards):
     return np.nextafter(a, np.array(towards, a.dtype))
 
 
-@given(centers())
+@given(attacked(shapes(1, 4, 0)))
 def test_ball_is_exactly_what_lies_within_eps_and_bounds(xp, case):
     x, eps, bounds = case
     ball = Ball(xp.asarray(x), eps, bounds)
@@ -60,7 +46,7 @@ def test_ball_is_exactly_what_lies_within_eps_and_bounds(xp, case):
         assert b > highest or b - center > Fraction(eps)
 
 
-@given(centers(), st.data())
+@given(attacked(shapes(1, 4, 0)), st.data())
 def test_projection_is_the_nearest_point(xp, case, data):
     x, eps, bounds = case
     z = data.draw(float_arrays(x.shape, x.dtype))
@@ -88,7 +74,7 @@ def test_the_formula_of_the_field_leaves_the_ball_and_this_one_does_not():
     assert all(z - center <= Fraction(eps) for z, center in zip(real(exact), real(x), strict=True))
 
 
-@given(centers(shapes(2, 4, 1)), st.floats(0, 3), st.integers(0, 2**32))
+@given(attacked(shapes(2, 4, 1)), st.floats(0, 3), st.integers(0, 2**32))
 def test_l2_ball_holds_as_real_numbers(xp, case, reach, seed):
     x, eps, bounds = case
     ball = L2Ball(xp.asarray(x), eps, bounds)

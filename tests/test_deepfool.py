@@ -1,4 +1,6 @@
-"""DeepFool: closed forms on affine models, the paper's algorithm step by step, and what other implementations got wrong."""
+"""DeepFool: closed forms on affine models, the paper's algorithm step by step, and what other
+implementations got wrong.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from minadv import data, inference
 from minadv.attacks.deepfool import deepfool, nearest_hyperplane
 from minadv.autograd import jacobian
 from minadv.backend import asarray, to_numpy
 from minadv.layers import Dense, Flatten, Sequential, Tanh
-from minadv.models import LogisticRegression
+from minadv.models import LogisticRegression, cnn
 
 FAR = (-1000.0, 1000.0)  # bounds that no step reaches
 DUAL = {"l2": 2, "linf": 1}
@@ -50,7 +53,7 @@ def size(r, norm):
     return np.linalg.norm(r.reshape(len(r), -1), 2 if norm == "l2" else np.inf, axis=1)
 
 
-# ------------------------------------------------------------------------------------------------------------------ closed forms
+# ------------------------------------------------------------------------------------- closed forms
 
 
 @both_norms
@@ -163,11 +166,13 @@ def test_a_hyperplane_out_of_reach_is_never_the_nearest():
     assert np.allclose(r, [[1.08, 1.44], [1.08, 1.44], [0, 0]])
 
 
-# --------------------------------------------------------------------------------------------------------------- the algorithm
+# ------------------------------------------------------------------------------------ the algorithm
 
 
 def slow_deepfool(model, x, norm, eta, bounds, steps=50):
-    """The paper's algorithm 2 for one image, with overshoot and clipping in each step, and pixels that were stopped left out."""
+    """The paper's algorithm 2 for one image, with overshoot and clipping in each step, and pixels
+    that were stopped left out.
+    """
     x_i = x[None]
     y = int(model(x_i)[0].argmax())
     for i in range(steps):
@@ -251,7 +256,7 @@ def test_y_is_what_the_model_predicts_unless_given(xp):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- bounds, rounding
+# --------------------------------------------------------------------------------- bounds, rounding
 
 
 @both_norms
@@ -271,7 +276,9 @@ def test_result_lies_in_bounds(xp, norm, data):
 
 @both_norms
 def test_clipping_does_not_keep_it_from_crossing(norm):
-    """Black pixels that a step would darken: each plain step loses the same share of what is missing, and none ever crosses."""
+    """Black pixels that a step would darken: each plain step loses the same share of what is
+    missing, and none ever crosses.
+    """
     model = LogisticRegression(np.array([-3.0, -3, 1, 1]), -1.0)
     r = deepfool(model, np.array([[0.0, 0, 0, 0], [0, 0, 0.25, 0.5]]), norm=norm)
     assert r.success.all()
@@ -288,7 +295,7 @@ def test_an_image_on_the_boundary_crosses(xp):
 
 @both_norms
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_without_overshoot_rounding_decides_but_the_size_is_right(norm, dtype):
+def test_without_overshoot_the_size_is_that_of_the_nearest(norm, dtype):
     rng = np.random.default_rng(0)
     W, b, x = (
         rng.standard_normal((30, 6)).astype(dtype),
@@ -298,7 +305,18 @@ def test_without_overshoot_rounding_decides_but_the_size_is_right(norm, dtype):
     r = deepfool(affine(W, b), x, overshoot=0, norm=norm, bounds=FAR)
     nearest = distances(W, b, x, (x @ W + b).argmax(axis=1), norm).min(axis=1)
     assert np.allclose(size(r.x_adv - x, norm), nearest, rtol=3e4 * np.finfo(dtype).eps)
-    assert r.success.mean() > 0.9
+    assert r.success.all()
+
+
+@both_norms
+def test_the_label_is_the_models_in_any_batch_also_without_overshoot(norm):
+    """A matrix product of one row rounds otherwise than one of many: it must not undo a success."""
+    x, model = data.digits().x_test, cnn((8, 8, 1), rng=0)
+    r = deepfool(model, x, overshoot=0, norm=norm)
+    assert r.success.all()
+    for size in (1, 7):
+        parts = [inference.predict(model, r.x_adv[i : i + size]) for i in range(0, len(x), size)]
+        assert np.array_equal(np.concatenate(parts), r.label)
 
 
 def test_a_flat_model_is_warned_of_and_left_alone():
@@ -318,7 +336,6 @@ def test_a_flat_model_is_warned_of_and_left_alone():
         (TypeError, "overshoot must be a number, got None", {"overshoot": None}),
         (ValueError, "candidates must be >= 2, got 1", {"candidates": 1}),
         (TypeError, "candidates must be an integer, got 2.5", {"candidates": 2.5}),
-        (ValueError, "steps must be >= 1, got 0", {"steps": 0}),
         (ValueError, "norm must be 'l2' or 'linf', got 'l1'", {"norm": "l1"}),
         (ValueError, "y must lie in 0..4, the model's classes, got 5", {"y": 5}),
     ],

@@ -1,3 +1,5 @@
+"""Differential evolution: known minima, SciPy beside it, each equation, the draws."""
+
 import itertools
 
 import numpy as np
@@ -121,7 +123,8 @@ class TestMinima:
             assert sum(map(len, asked.asked)) == P * generations
             return result.fun
 
-        # SciPy does not reach a bound. Rosenbrock's valley catches best1, ours and SciPy's, about every other time.
+        # SciPy does not reach a bound. Rosenbrock's valley catches best1, ours and SciPy's, about
+        # every other time.
         problems = [(sphere, (-5, 3), 10), (ackley, (-20, 30), 10), (corner, (0, 1), 1e-3)]
         if strategy == "rand1":
             problems.append((rosenbrock, (-2, 2), 10))
@@ -313,7 +316,9 @@ class TestSearch:
         assert found.value == sphere(objective.asked[0]).min()
 
     def test_forbidden_candidates_are_left(self):
-        """Least x + y outside a forbidden disk around the origin's corner: on the circle's end, at (0.5, 0) or (0, 0.5)."""
+        """Least x + y outside a forbidden disk around the origin's corner: on the circle's end, at
+        (0.5, 0) or (0, 0.5).
+        """
         found = differential_evolution(
             lambda X: np.where((X**2).sum(axis=1) < 0.25, np.inf, X.sum(axis=1)), [(0, 1)] * 2
         )

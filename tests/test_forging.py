@@ -17,7 +17,9 @@ SIDE, CLASSES = 6, 3
 
 
 class Affine:
-    """Logits ``x @ weight + bias``, row by row in one order of summation. Keeps the images that it is asked about."""
+    """Logits ``x @ weight + bias``, row by row in one order of summation. Keeps the images that it
+    is asked about.
+    """
 
     def __init__(self, d=SIDE, classes=CLASSES, *, seed=0, scale=1.0, bias=0.0):
         self.weight = scale * np.random.default_rng(seed).normal(size=(d, classes))
@@ -133,7 +135,9 @@ class TestDescent:
     )
     @settings(max_examples=30)
     def test_small_steps_never_climb(self, seed, weight, clip):
-        """With α at most 1/curvature the loss falls at each step, projected onto the box or not; also if steps are shortened."""
+        """With α at most 1/curvature the loss falls at each step, projected onto the box or not;
+        also if steps are shortened.
+        """
         x, reference, model = noise(4, seed=seed), noise(4, seed=seed + 1), Affine(seed=seed)
         curvature = (
             2 * weight + 4 * np.linalg.norm(model.weight, 2) ** 2
@@ -163,7 +167,9 @@ class TestDescent:
         assert (result.l2 > 0).all()
 
     def test_weight_trades_distance_against_the_target(self):
-        """Of two minima the one with the larger λ is nearer, and its answer further from the target."""
+        """Of two minima the one with the larger λ is nearer, and its answer further from the
+        target.
+        """
         x, model = noise(8), Affine(scale=3)
         weights = [0.0, 0.01, 0.1, 1.0]
         results = [
@@ -262,7 +268,9 @@ class TestLimits:
         np.testing.assert_allclose(clipped, free * (1e-3 / np.abs(free).max()), rtol=1e-9)
 
     def test_each_image_has_its_own_step(self):
-        """The first image stands on a plain, the second on a slope: what shortens the one leaves the other alone."""
+        """The first image stands on a plain, the second on a slope: what shortens the one leaves
+        the other alone.
+        """
         model = Affine(2, 2, bias=[0.0, 0.0])
         model.weight = np.array([[9.0, 0.0], [0.0, 9.0]])
         x = np.array([[0.9, 0.1], [0.5, 0.5]])
@@ -309,7 +317,9 @@ class TestPlain:
         ).success.all()
 
     def test_descent_goes_to_the_runner_up(self):
-        """∂L/∂z_j is about −p_j of another class, and −2 p_t of the target: the likelier other class is raised, not the target."""
+        """∂L/∂z_j is about −p_j of another class, and −2 p_t of the target: the likelier other
+        class is raised, not the target.
+        """
         model = Affine(CLASSES)
         model.weight, model.bias = np.eye(CLASSES), np.array([10.0, 3.0, 0.0])
         x = np.zeros((1, CLASSES))
@@ -334,14 +344,11 @@ def test_every_module_forges_the_same(xp):
 @pytest.mark.parametrize(
     ("error", "named", "arguments"),
     [
-        (TypeError, "x must be float32", {"x": np.zeros((2, SIDE), np.uint8)}),
-        (ValueError, "x must lie inside", {"x": np.full((2, SIDE), 1.5)}),
-        (ValueError, "target must lie in 0..2", {"target": 3}),
-        (ValueError, "target must not be negative", {"target": -1}),
-        (TypeError, "target must be integers", {"target": 0.5}),
-        (ValueError, "target must be one integer or 2", {"target": [0, 1, 2]}),
-        (ValueError, "target", {"target": None}),
-        (TypeError, "reference must be an array", {"reference": [[0.5] * SIDE] * 2}),
+        (
+            TypeError,
+            "reference must be a NumPy or CuPy array, got list",
+            {"reference": [[0.5] * SIDE] * 2},
+        ),
         (ValueError, "reference must be float64 of shape", {"reference": np.full((1, SIDE), 0.5)}),
         (
             ValueError,
@@ -349,24 +356,19 @@ def test_every_module_forges_the_same(xp):
             {"reference": np.full((2, SIDE), 0.5, np.float32)},
         ),
         (ValueError, "reference must lie inside", {"reference": np.full((2, SIDE), 1.5)}),
-        (ValueError, "reference must lie inside", {"reference": np.full((2, SIDE), np.nan)}),
+        (ValueError, "reference must not contain NaN", {"reference": np.full((2, SIDE), np.nan)}),
         (ValueError, "weight must be >= 0", {"weight": -1.0}),
         (ValueError, "weight must be finite", {"weight": np.nan}),
         (TypeError, "weight must be a number", {"weight": "1"}),
         (ValueError, "lr must be >= 0", {"lr": -0.1}),
         (ValueError, "lr must be finite", {"lr": np.inf}),
-        (ValueError, "steps must be >= 1", {"steps": 0}),
-        (TypeError, "steps must be an integer", {"steps": 2.5}),
         (ValueError, "clip must be >= 0", {"clip": -1e-9}),
         (ValueError, "clip must be finite", {"clip": np.nan}),
-        (ValueError, "bounds must be", {"bounds": (1.0, 0.0)}),
         (
             ValueError,
             "loss must return one number per image",
             {"loss": lambda logits, y: squared_error(logits, y).sum()},
         ),
-        (ValueError, "model must return logits", {"model": lambda x: x.sum(axis=1)}),
-        (ValueError, "model must return finite", {"model": lambda x: x[:, :3] * np.nan}),
         (
             ValueError,
             "model must have a finite gradient",

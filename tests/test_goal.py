@@ -15,7 +15,7 @@ from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.autograd import grad
 from minadv.backend import asarray, to_numpy
-from minadv.checks import check_bounds, check_count, check_number, check_rng
+from minadv.checks import check_bounds, check_count, check_inside, check_number, check_rng
 from minadv.inference import are_probabilities
 from minadv.layers import Dense, Flatten, ReLU, Sequential
 from minadv.losses import cross_entropy
@@ -34,7 +34,7 @@ def images(count, *, dtype=np.float32, shape=(2, 3, 2), seed=0):
     return asarray(np.random.default_rng(seed).random((count, *shape)).astype(dtype))
 
 
-# ------------------------------------------------------------------------------------------------------------------------ checks
+# ------------------------------------------------------------------------------------------- checks
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, np.float32(0.5), np.float64(0.1), np.int64(1)])
@@ -89,6 +89,35 @@ def test_counts_bounds_and_generators():
             check_rng(wrong)
 
 
+# (mean, standard deviation) of torchvision's Normalize: MNIST, CIFAR-10, ImageNet, by channel
+NORMALIZATIONS = [
+    *[(0.1307, 0.3081), (0.4914, 0.2470), (0.4822, 0.2435), (0.4465, 0.2616)],
+    *[(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)],
+]
+
+
+@pytest.mark.parametrize(("mean", "std"), NORMALIZATIONS)
+def test_bounds_reach_as_far_as_rounding_carried_a_normalized_image(xp, mean, std):
+    pixels = np.arange(256, dtype=np.float32)[None] / np.float32(255)
+    x = (pixels - np.float32(mean)) / np.float32(std)
+    low, high = check_inside("x", xp.asarray(x), ((0 - mean) / std, (1 - mean) / std))
+    assert low == min(x.min(), np.float32((0 - mean) / std))
+    assert high == max(x.max(), np.float32((1 - mean) / std))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 1.0), (-4.0, -1.0), (1e-30, 1e30)])
+def test_four_units_in_the_last_place_are_rounding_and_six_are_not(dtype, bounds):
+    low, high = np.array(bounds, dtype)
+    unit = np.spacing(np.abs(np.array(bounds, dtype)).max())
+    for end, sign, within in ((low, -1, 0), (high, 1, 1)):
+        x = np.array([[low, high, end + sign * 4 * unit]], dtype)
+        assert check_inside("x", x, bounds)[within] == x[0, 2]
+        x[0, 2] = end + sign * 6 * unit
+        with pytest.raises(ValueError, match="x must lie inside bounds"):
+            check_inside("x", x, bounds)
+
+
 def test_probabilities_are_told_from_logits(xp):
     logits = xp.asarray(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32))
     assert are_probabilities(ops.softmax(logits))
@@ -97,7 +126,7 @@ def test_probabilities_are_told_from_logits(xp):
     assert not are_probabilities(logits[:0])
 
 
-# ---------------------------------------------------------------------------------------------------------------------- the goal
+# ----------------------------------------------------------------------------------------- the goal
 
 
 def test_success_is_label_is_not_y_or_label_is_target(xp):
@@ -109,6 +138,12 @@ def test_success_is_label_is_not_y_or_label_is_target(xp):
     ).tolist() == [True, False]
 
 
+def test_goals_can_be_compared():
+    goal = Goal.of(np.zeros((2, 3)), y=[0, 1])
+    assert goal == goal  # dataclass equality would ask an array for its truth value
+    assert goal != Goal.of(np.zeros((2, 3)), y=[0, 1])
+
+
 @given(hnp.arrays(float, (5, 4), elements=st.floats(-3, 3)), st.integers(0, 3))
 def test_score_is_the_log_odds_of_success(xp, logits, k):
     z = xp.asarray(logits)
@@ -117,7 +152,7 @@ def test_score_is_the_log_odds_of_success(xp, logits, k):
     assert np.allclose(to_numpy(Goal.of(z, y=k).score(z)), np.log((1 - p) / p))
 
 
-# ------------------------------------------------------------------------------------------------------------ asking the model
+# --------------------------------------------------------------------------------- asking the model
 
 
 @pytest.mark.parametrize("kind", ["y", "target"])
@@ -139,7 +174,9 @@ def test_gradient_has_the_direction_of_the_loss_of_each_example_alone(xp, kind):
 
 @pytest.mark.parametrize("times", [1, 30, 300])
 def test_sign_is_right_where_the_softmax_saturates(times):
-    """A linear model's gradient to 500 digits, by the softmax's own formula; the usual float32 one is wrong, and then all zero."""
+    """A linear model's gradient to 500 digits, by the softmax's own formula; the usual float32 one
+    is wrong, and then all zero.
+    """
     rng = np.random.default_rng(0)
     W = (rng.normal(size=(30, 4)) * times).astype(np.float32)
     x = rng.random((20, 30), dtype=np.float32)
@@ -201,7 +238,7 @@ def test_a_gradient_that_is_not_finite_is_an_error():
         score_gradient(ops.sqrt, x, Goal.of(x, y=0))
 
 
-# -------------------------------------------------------------------------------------------------------------------- the result
+# --------------------------------------------------------------------------------------- the result
 
 
 def result(x, x_adv, **more):

@@ -1,9 +1,12 @@
-"""JSMA: the map as the equation has it, the best pair by brute force, the attack beside a slow one, budget, saturation and sign."""
+"""JSMA: the map as the equation has it, the best pair by brute force, the attack beside a slow one,
+budget, saturation and sign.
+"""
 
 from __future__ import annotations
 
 import itertools
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,7 +40,9 @@ def all_pairs(alpha, beta, theta, free):
 
 @st.composite
 def derivatives(draw, most=8):
-    """``(alpha, beta, free)``, (N, D): small integers, so that there are ties and nothing is rounded."""
+    """``(alpha, beta, free)``, (N, D): small integers, so that there are ties and nothing is
+    rounded.
+    """
     shape = draw(st.tuples(st.integers(1, 4), st.integers(1, most)))
     numbers = hnp.arrays(
         draw(st.sampled_from([np.float32, np.float64])), shape, elements=st.integers(-6, 6)
@@ -56,7 +61,7 @@ def network(pixels, *, classes=4, rng=0):
     return Sequential(Flatten(), *layers)
 
 
-# ---------------------------------------------------------------------------------------------------------------- the saliency map
+# --------------------------------------------------------------------------------- the saliency map
 
 
 @given(derivatives(), thetas)
@@ -128,7 +133,9 @@ def test_best_pair_may_be_of_two_features_that_are_not_admissible_alone():
 
 
 def test_best_pair_needs_memory_linear_in_the_features():
-    """On a quarter circle no feature beats another, so that all pairs are tried: 2000² numbers would be 32 MB."""
+    """On a quarter circle no feature beats another, so that all pairs are tried: 2000² numbers
+    would be 32 MB.
+    """
     angle = np.linspace(0, np.pi / 2, 2000)
     alpha, beta = np.cos(angle)[None], -np.sin(angle)[None]
     tracemalloc.start()
@@ -153,7 +160,7 @@ def test_best_pair_of_a_large_color_image():
     assert all((np.delete(S_p, p) <= S[0]).all() for S_p, p in zip(with_each, pq[0], strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------------- the forward derivative
+# --------------------------------------------------------------------------- the forward derivative
 
 
 def test_forward_derivative_of_logits_is_two_sums_of_the_jacobian(xp):
@@ -186,13 +193,13 @@ def test_a_function_added_to_all_logits_changes_nothing():
     assert not np.array_equal(a, x)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- the attack
+# --------------------------------------------------------------------------------------- the attack
 
 
 def slow_jsma(model, x, t, theta, gamma, pairs, outputs, bounds):
     """The paper's algorithm for one image, by the whole Jacobian and all pairs."""
     original, z, steps = x.ravel(), x.ravel().copy(), 0
-    budget = int(gamma * z.size)
+    budget = int(Fraction(str(gamma)) * z.size)
     F = model if outputs == "logits" else lambda x: ops.softmax(model(x))
     while int(model(z.reshape(1, *x.shape))[0].argmax()) != t:
         J = jacobian(F, z.reshape(1, *x.shape))[0].reshape(-1, z.size)
@@ -246,7 +253,9 @@ def test_attack_is_the_algorithm_step_by_step(outputs, pairs, theta, gamma):
 )
 @settings(max_examples=30)
 def test_closed_form_of_an_affine_model(xp, w, b, pairs, target):
-    """The logit w·x − b must turn positive (or, for class 0, negative): with steps of 1, by the largest weights, as few as will do."""
+    """The logit w·x − b must turn positive (or, for class 0, negative): with steps of 1, by the
+    largest weights, as few as will do.
+    """
     b += 0.5  # no tie, and no (0, 1), which look like probabilities
     model = LogisticRegression(w, -b)
     x, theta = (np.zeros((1, 9)), 1.0) if target else (np.ones((1, 9)), -1.0)
@@ -281,13 +290,15 @@ def test_changes_are_few_in_bounds_and_in_the_direction_of_theta(
     assert ((x_adv >= 0) & (x_adv <= 0.5)).all()
     assert (np.sign(x_adv - x) * np.sign(theta) >= 0).all()
     changed = (x_adv != x).reshape(5, 12).sum(axis=1)
-    assert (changed <= gamma * 12).all()
+    assert (changed <= Fraction(str(gamma)) * 12).all()
     assert (to_numpy(r.l0) <= changed).all()  # pixels, of three features each
 
 
 @pytest.mark.parametrize("pairs", [True, False])
 def test_an_image_without_an_admissible_feature_stops(xp, pairs):
-    """Every feature lowers the target's logit, or cannot be raised any more: pixel 0 must not be taken for want of a better one."""
+    """Every feature lowers the target's logit, or cannot be raised any more: pixel 0 must not be
+    taken for want of a better one.
+    """
     model = LogisticRegression(np.array([-1.0, -2, 3, 4]), -100.0)
     x = np.array([[0.5, 0.5, 1, 1], [0.5, 0.5, 1, 0]])
     r = jsma(model, xp.asarray(x), target=1, gamma=1, pairs=pairs)
@@ -298,6 +309,33 @@ def test_an_image_without_an_admissible_feature_stops(xp, pairs):
     assert to_numpy(r.x_adv).tolist() == expected.tolist()
     assert to_numpy(r.steps).tolist() == [0, 1]
     assert not to_numpy(r.success).any()
+
+
+@pytest.mark.parametrize(
+    ("gamma", "features"),
+    [(0.29, 29), (0.57, 57), (0.58, 58), (np.float32(0.29), 29), (Fraction(1, 3), 33), (1, 100)],
+)
+def test_gamma_counts_as_computed_by_hand(gamma, features):
+    """In floating point 0.29 * 100 is 28.999999999999996."""
+    model = LogisticRegression(np.ones(100), -1000.0)  # never reached: all that may change does
+    r = jsma(model, np.zeros((1, 100)), target=1, gamma=gamma, pairs=False)
+    assert r.l0.tolist() == [features]
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_steps_are_limited(pairs):
+    model, x = LogisticRegression(np.ones(10), -1000.0), np.zeros((2, 10))
+    for steps, taken in ((1, 1), (7, 7), (None, 80)):  # 0.4 of 10 features are 4, 20 steps each
+        r = jsma(model, x, target=1, theta=2**-20, gamma=0.4, pairs=pairs, steps=steps)
+        assert r.steps.tolist() == [taken] * 2
+        assert (r.x_adv.sum(axis=1) == taken * 2**-20 * (2 if pairs else 1)).all()
+
+
+def test_the_default_limit_does_not_bind_a_theta_of_a_tenth():
+    """Eight features in steps of a tenth of the range: all reach the bound, one after the other."""
+    model = LogisticRegression(np.arange(1.0, 9), -1000.0)
+    r = jsma(model, np.zeros((1, 8)), target=1, theta=0.1, gamma=1, pairs=False)
+    assert (r.x_adv == 1).all()
 
 
 @pytest.mark.parametrize("pairs", [True, False])
@@ -353,6 +391,8 @@ def test_each_image_has_its_own_target_and_leaves_alone(outputs):
         (ValueError, "gamma must be >= 0, got -0.1", {"gamma": -0.1}),
         (ValueError, "gamma must be <= 1, got 14.5", {"gamma": 14.5}),
         (TypeError, "gamma must be a number, got None", {"gamma": None}),
+        (ValueError, "steps must be >= 1, got 0", {"steps": 0}),
+        (TypeError, "steps must be an integer, got 2.5", {"steps": 2.5}),
         (
             ValueError,
             "outputs must be 'probabilities' or 'logits', got 'softmax'",

@@ -1,4 +1,6 @@
-"""Noise and negatives: the bound as real numbers, the distribution, and negatives that are rounded once."""
+"""Noise and negatives: the bound as real numbers, the distribution, and negatives that are rounded
+once.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +8,22 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minadv.attacks.noise import negative, uniform_noise
 from minadv.backend import to_numpy
-from tests.strategies import awkward_bounds, awkward_eps, dtypes, float_arrays, shapes
+from minadv.checks import check_bounds
+from tests.strategies import assert_inside, attacked, dtypes, float_arrays, shapes
 
 
-@st.composite
-def bounded_images(draw):
-    """``(x, (low, high))``: images inside bounds, and the bounds as numbers of their dtype."""
-    dtype, bounds = draw(dtypes), draw(awkward_bounds())
-    low, high = (float(dtype.type(b)) for b in bounds)
-    assume(low < high)
-    return draw(
-        float_arrays(shapes(2, 2, 0, 4) | shapes(4, 4, 1, 3), dtype, low, high).filter(
-            lambda x: x.shape[1]
-        )
-    ), (low, high)
-
-
-@given(bounded_images(), awkward_eps(1.0), st.integers(0, 2**32))
-def test_noise_stays_in_the_ball_and_in_bounds(xp, case, eps, seed):
-    x, bounds = case
+@given(attacked(), st.integers(0, 2**32))
+def test_noise_stays_in_the_ball_and_in_bounds(xp, case, seed):
+    x, eps, bounds = case
     given_x = xp.asarray(x)
     noisy = to_numpy(uniform_noise(given_x, eps=eps, rng=seed, bounds=bounds))
     assert np.array_equal(to_numpy(given_x), x)
-    assert (noisy.dtype, noisy.shape) == (x.dtype, x.shape)
-    assert ((bounds[0] <= noisy) & (noisy <= bounds[1])).all()
-    for before, after in zip(x.ravel().tolist(), noisy.ravel().tolist(), strict=True):
-        assert abs(Fraction(after) - Fraction(before)) <= Fraction(eps)
+    assert_inside(noisy, x, eps, bounds)
 
 
 def test_noise_no_larger_than_the_distance_of_two_floats_stays_in_the_ball():
@@ -65,9 +52,10 @@ def test_noise_of_a_seed(xp):
     )  # image after image
 
 
-@given(bounded_images())
+@given(attacked())
 def test_negative_is_right_to_the_last_bit_and_stays_in_bounds(xp, case):
-    x, (low, high) = case
+    x, _, bounds = case
+    low, high = check_bounds(bounds, x.dtype)
     given_x = xp.asarray(x)
     out = to_numpy(negative(given_x, bounds=(low, high)))
     assert np.array_equal(to_numpy(given_x), x)
@@ -84,9 +72,10 @@ def test_negative_is_right_to_the_last_bit_and_stays_in_bounds(xp, case):
         )  # nearest
 
 
-@given(bounded_images())
+@given(attacked())
 def test_low_and_high_become_each_other(xp, case):
-    x, (low, high) = case
+    x, _, bounds = case
+    low, high = check_bounds(bounds, x.dtype)
     ends = xp.asarray(np.array([[low, high]], x.dtype))
     assert to_numpy(negative(ends, bounds=(low, high))).tolist() == [[high, low]]
 

@@ -1,3 +1,5 @@
+"""One pixel: optima against all candidates, what is painted, success, queries, reproducibility."""
+
 import importlib
 import itertools
 
@@ -11,12 +13,14 @@ from minadv.backend import array_module, like, to_numpy
 from minadv.models import cnn
 from tests.strategies import BOUNDS
 
-module = importlib.import_module("minadv.attacks.one_pixel")
+module = importlib.import_module("minadv.attacks.pixels")
 QUICK = {"population": 20, "generations": 10}
 
 
 class Linear:
-    """Logits ``x @ weight + bias``, row by row in one order of summation: so they do not depend on the batch. Keeps what it is asked."""
+    """Logits ``x @ weight + bias``, row by row in one order of summation: so they do not depend on
+    the batch. Keeps what it is asked.
+    """
 
     def __init__(self, shape, classes=3, *, seed=0, scale=1.0, bias=0.0):
         self.weight = scale * np.random.default_rng(seed).normal(
@@ -40,12 +44,16 @@ def random_images(shape, seed=0, dtype=np.float64, bounds=(0.0, 1.0)):
 
 
 def stubborn(shape, seed=0):
-    """Two classes, of which the second never wins: the search goes on to the end, for the least margin."""
+    """Two classes, of which the second never wins: the search goes on to the end, for the least
+    margin.
+    """
     return Linear(shape, 2, seed=seed, bias=[1000.0, 0.0])
 
 
 class TestExhaustive:
-    """On a tiny image all candidates can be listed. A linear margin is least where each value is at one of its bounds."""
+    """On a tiny image all candidates can be listed. A linear margin is least where each value is at
+    one of its bounds.
+    """
 
     @pytest.mark.parametrize(
         ("shape", "pixels"),
@@ -215,12 +223,14 @@ class TestWhatIsPainted:
         for image, candidate in zip(expected, genes, strict=True):
             for row, column, *value in candidate:  # six places, four pixels: some meet
                 image[int(row), int(column)] = value
-        assert module.paint(images, genes.reshape(n, -1), (H, W, C)).tolist() == expected.tolist()
+        assert module.paint(images, genes.reshape(n, -1)).tolist() == expected.tolist()
 
 
 class TestSuccess:
     def test_targeted_raises_the_target_and_stops_at_nothing_else(self):
-        """Any bright pixel makes it a 1; only one that is bright, and far down and right, a 2; nothing makes it a 3."""
+        """Any bright pixel makes it a 1; only one that is bright, and far down and right, a 2;
+        nothing makes it a 3.
+        """
         x = np.zeros((1, 6, 6, 1))
         place = np.add.outer(np.arange(6), np.arange(6)) / 10
 
@@ -243,7 +253,9 @@ class TestSuccess:
         assert unreachable.steps.tolist() == [10]
 
     def test_steps_are_the_generations_until_the_first_success(self):
-        """Of ten classes the first often has less than half of the probability: fewer than even odds are no success yet."""
+        """Of ten classes the first often has less than half of the probability: fewer than even
+        odds are no success yet.
+        """
         x = random_images((30, 4, 4, 1))
         model = Linear((4, 4, 1), classes=10, scale=0.3)
         y = model(x).argmax(axis=1)
@@ -396,7 +408,9 @@ class TestAnswers:
         np.testing.assert_array_equal(from_logits.x_adv, shifted.x_adv)
 
     def test_saturated_logits_still_lead(self):
-        """The probabilities of these logits are 0 and 1 in float32, everywhere but in a band that a random pixel rarely hits."""
+        """The probabilities of these logits are 0 and 1 in float32, everywhere but in a band that a
+        random pixel rarely hits.
+        """
         x = np.zeros((1, 1, 1, 1), np.float32)
 
         def model(x):
@@ -414,6 +428,21 @@ class TestAnswers:
         )
         assert result.label.tolist() == [0, 0]
         assert (result.l0 <= 1).all()
+
+    def test_a_model_that_works_in_place_harms_nothing(self):
+        """Many preprocess so: the images, the result and the next call stay as they should."""
+        x, model = random_images((4, 3, 3, 1)), Linear((3, 3, 1))
+
+        def in_place(images):
+            images -= 0.5
+            images *= 7
+            return model(images)
+
+        before = x.copy()
+        expected = one_pixel(lambda x: model((x - 0.5) * 7), x, y=0, **QUICK)
+        found = one_pixel(in_place, x, y=0, **QUICK)
+        assert x.tolist() == before.tolist()
+        assert found.x_adv.tolist() == expected.x_adv.tolist()
 
     def test_lists_will_do(self):
         x, model = random_images((2, 3, 3, 1)), stubborn((3, 3, 1))

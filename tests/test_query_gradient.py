@@ -1,4 +1,8 @@
+"""Gradients from queries: against the white box, per example, counted, inside attacks."""
+
+import copy
 import importlib
+import pickle
 import threading
 
 import numpy as np
@@ -19,7 +23,9 @@ CLASSES = 3
 
 
 class Affine:
-    """Logits ``x @ weight``, row by row in one order of summation. Keeps the batches that it is asked about."""
+    """Logits ``x @ weight``, row by row in one order of summation. Keeps the batches that it is
+    asked about.
+    """
 
     def __init__(self, d, classes=CLASSES, *, seed=0, scale=1.0):
         self.weight = scale * np.random.default_rng(seed).normal(size=(d, classes))
@@ -84,7 +90,9 @@ class TestAgainstTheWhiteBox:
     )
     @settings(max_examples=30)
     def test_affine_is_exact_for_any_step(self, seed, scheme, h, bounded):
-        """Where the function is its own tangent only rounding is left, also at the edges, where the step is shorter or backward."""
+        """Where the function is its own tangent only rounding is left, also at the edges, where the
+        step is shorter or backward.
+        """
         x = images(3, seed=seed).round(1)  # many at 0 and 1
         weight = images(1, seed=seed + 1)
         estimate = estimate_gradient(
@@ -115,7 +123,9 @@ class TestAgainstTheWhiteBox:
     @pytest.mark.parametrize("scheme", ["central", "forward"])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_default_step_is_near_the_best(self, scheme, dtype):
-        """Larger, and the formula errs; smaller, and cancellation does. The default is within a factor of 5 of the best of a wide grid."""
+        """Larger, and the formula errs; smaller, and cancellation does. The default is within a
+        factor of 5 of the best of a wide grid.
+        """
         x, loss = images(20, dtype=dtype), entropy_of(smooth)
         y = np.arange(20) % CLASSES
         expected = exact(loss, x.astype(np.float64), y)
@@ -129,7 +139,9 @@ class TestAgainstTheWhiteBox:
         assert error(None) < 5 * min(error(h) for h in grid)
 
     def test_the_step_really_taken_divides(self):
-        """Near 100 the nearest float32 numbers are 8e-6 apart: x ± 1e-5 is moved by 8e-6 or 1.5e-5, and that counts."""
+        """Near 100 the nearest float32 numbers are 8e-6 apart: x ± 1e-5 is moved by 8e-6 or 1.5e-5,
+        and that counts.
+        """
         x = np.float32([[100.0, 77.7], [1e-3, 64.1]])
         estimate = estimate_gradient(lambda x: x.astype(np.float64).sum(axis=1), x, h=1e-5)
         np.testing.assert_array_equal(estimate.gradient, np.ones((2, 2)))
@@ -150,7 +162,9 @@ class TestAgainstTheWhiteBox:
 
 class TestPerExample:
     def test_a_huge_neighbor_disturbs_nobody(self):
-        """Differences of a batch-summed loss would lose the second image's gradient in the first one's loss."""
+        """Differences of a batch-summed loss would lose the second image's gradient in the first
+        one's loss.
+        """
         scale = np.array([1e16, 1.0])
         x = images(2, (4,))
         estimate = estimate_gradient(lambda x, s: s * (x**2).sum(axis=1), x, scale, h=1e-3)
@@ -215,7 +229,7 @@ class TestQueries:
         assert estimate.gradient.tolist() == whole.gradient.tolist()
 
     def test_the_default_block_bounds_the_memory(self, monkeypatch):
-        monkeypatch.setattr(module, "VALUES_PER_CALL", 12 * 9)
+        monkeypatch.setattr(module, "VALUES_PER_BLOCK", 12 * 9)
         model = Affine(12)
         estimate_gradient(entropy_of(model), images(5), labels)
         assert max(map(len, model.asked)) == 9
@@ -256,7 +270,7 @@ class TestQueryGradient:
         np.testing.assert_allclose(pull(2 * g), 2 * expected_pull(g), atol=1e-6)
 
     def test_answers_are_not_rounded_on_the_way_to_a_difference(self):
-        """Answers that are exact in float32, weighted by numbers whose products with them are not."""
+        """Logits that are exact in float32, times weights whose products with them are not."""
         x, g = np.float32([[0.25, 0.75]]), np.float32([[0.1, 0.7]])
         _, pull = vjp(QueryGradient(lambda x: raw(x) + np.float32(1024), h=2**-6), x)
         np.testing.assert_allclose(pull(g), g, rtol=1e-6)
@@ -316,6 +330,16 @@ class TestQueryGradient:
             thread.join()
         assert black.queries == before + 8 * 200
 
+    @pytest.mark.parametrize("send", [copy.deepcopy, lambda q: pickle.loads(pickle.dumps(q))])
+    def test_it_can_be_sent_to_another_process(self, send):
+        """... and counts on there, apart from the one that was sent."""
+        x, black = images(4), QueryGradient(Affine(12), scheme="forward", h=0.01)
+        value = black(x)
+        there = send(black)
+        assert there(x).tolist() == value.tolist()
+        assert (black.queries, there.queries) == (4, 8)
+        assert there.how == black.how
+
     def test_no_batch_is_larger_than_block(self):
         x, model = images(50), Affine(12)
         fgsm(QueryGradient(model, block=7), x, y=0, eps=0.1)
@@ -342,7 +366,9 @@ class TestQueryGradient:
             fgsm(QueryGradient(lambda x: ops.softmax(smooth(x))), images(2), y=0, eps=0.1)
 
     def test_a_model_of_the_package(self):
-        """The step is small next to the distance between kinks: almost all signs are those of the true gradient."""
+        """The step is small next to the distance between kinks: almost all signs are those of the
+        true gradient.
+        """
         x, model = images(20, (8, 8, 1), dtype=np.float32), mlp((8, 8, 1))
         white, black = (fgsm(f, x, y=0, eps=0.1) for f in (model, QueryGradient(model)))
         assert (white.x_adv == black.x_adv).mean() > 0.98
@@ -420,7 +446,9 @@ class TestTwoArchitectures:
 
     @pytest.mark.parametrize("make", [deep_cnn, separable_cnn])
     def test_only_a_new_head_is_trained(self, make):
-        """The base is frozen by construction: what trains is the head alone, on what the base makes of the images."""
+        """The base is frozen by construction: what trains is the head alone, on what the base makes
+        of the images.
+        """
         x, y = images(40, (8, 8, 3), dtype=np.float32), np.arange(40) % 2
         base = make((8, 8, 3), 5, filters=(2, 3, 4))[:-1]
         before = {name: p.copy() for name, p in base.parameters.items()}
@@ -470,7 +498,7 @@ def test_wrong_arguments_are_named(error, named, arguments):
 @pytest.mark.parametrize("alongside", [np.zeros(3, int), [0, 1], 0])
 def test_what_goes_alongside_has_a_row_per_example(alongside):
     with pytest.raises(
-        ValueError, match="alongside x must be an array with one row per example, 2"
+        ValueError, match="extra argument must be an array with one row per example, 2"
     ):
         estimate_gradient(lambda x, y: x.sum(axis=1), np.full((2, 4), 0.5), alongside)
 

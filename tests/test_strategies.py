@@ -1,4 +1,6 @@
-"""What the strategies promise: inside the bounds to the last bit, and the awkward cases really come up."""
+"""What the strategies promise: inside the bounds to the last bit, and the awkward cases really come
+up.
+"""
 
 from __future__ import annotations
 

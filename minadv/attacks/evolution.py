@@ -1,14 +1,19 @@
-r"""Differential evolution (Storn & Price 1997): minimize a function from its values alone, by a population of candidates.
+r"""Differential evolution: minimize a function from its values alone, by a population (D6).
 
-One generation, for each candidate :math:`X_c`, with :math:`p_1, p_2, p_3` drawn different from :math:`c` and from each other:
+Storn & Price 1997. One generation, for each candidate :math:`X_c`, with :math:`p_1, p_2, p_3` drawn
+different from :math:`c` and from each other:
 
 .. math::
-    V_c &= X_{p_1} + \text{mutation} \cdot (X_{p_2} - X_{p_3})                   && \text{(mutation)} \\
-    U_{c,d} &= V_{c,d} \text{ with probability recombination, else } X_{c,d}     && \text{(recombination)} \\
-    X_c &\leftarrow U_c \text{ if } f(U_c) \le f(X_c)                            && \text{(selection)}
+    V_c &= X_{p_1} + \text{mutation} \cdot (X_{p_2} - X_{p_3})
+        && \text{(mutation)} \\
+    U_{c,d} &= V_{c,d} \text{ with probability recombination, else } X_{c,d}
+        && \text{(recombination)} \\
+    X_c &\leftarrow U_c \text{ if } f(U_c) \le f(X_c)
+        && \text{(selection)}
 
-:class:`Evolution` is that generation, written once on arrays ``(..., P, D)``: one problem is ``(P, D)``, a batch of B problems is
-``(B, P, D)``. :func:`differential_evolution` runs it on one objective, :func:`minadv.attacks.one_pixel.one_pixel` on a batch of images.
+:class:`Evolution` is that generation, written once on arrays ``(..., P, D)``: one problem is
+``(P, D)``, a batch of B problems is ``(B, P, D)``. :func:`differential_evolution` runs it on one
+objective, :func:`~minadv.attacks.one_pixel.one_pixel` on a batch of images.
 """
 
 from __future__ import annotations
@@ -55,48 +60,47 @@ def differential_evolution(
 ) -> Minimum:
     r"""Minimize ``objective`` within ``bounds`` by differential evolution.
 
-    .. math:: X_c \leftarrow X_{p_1} + \text{mutation} \cdot (X_{p_2} - X_{p_3}) \quad\text{if that is no worse}
+    .. math:: X_c \leftarrow X_{p_1} + \text{mutation} \cdot (X_{p_2} - X_{p_3})
+        \quad\text{if that is no worse}
 
-    The first generation fills the box evenly (a Latin hypercube: in each dimension, one candidate per P-th of the range), and a coordinate
-    that leaves the box is set to the bound it crossed. A minimum on the boundary, where those of attacks often lie, is so reached exactly;
-    SciPy draws such a coordinate anew and only comes close.
+    The first generation is a Latin hypercube: in each dimension, one candidate per P-th of the
+    range. A coordinate that leaves the box is set to the bound it crossed. Minima on the boundary,
+    which are common in attacks, are thus reached exactly; SciPy redraws such a coordinate and only
+    gets close.
 
     Parameters
     ----------
     objective
-        All candidates in one call: ``(P, D)`` to ``(P,)``. Infinity marks a candidate as forbidden; NaN is refused.
+        All candidates in one call: ``(P, D)`` to ``(P,)``. Infinity marks a candidate as forbidden;
+        NaN is refused.
     bounds
-        ``(D, 2)``, the lower and the upper bound of each coordinate, both included. Candidates are float64 and live where this array does.
+        ``(D, 2)``, the lower and the upper bound of each coordinate, both included. Candidates are
+        float64 and live where this array does.
     population
         Candidates P, at least 4. Storn & Price advise 5 to 10 per dimension.
     generations
-        Populations evaluated at most, the first included: ``generations * population`` evaluations.
+        Populations evaluated at most, the first included.
     mutation
-        Factor of the difference, in [0, 2]. A pair ``(low, high)`` draws it anew in each generation (dither).
+        Factor of the difference, in [0, 2]. A pair ``(low, high)`` redraws it in each generation.
     recombination
-        Share of the coordinates taken from the mutant, in [0, 1]; one of them always is.
+        Share of the coordinates taken from the mutant, in [0, 1]; at least one always is.
     strategy
-        ``"rand1"``, the formula above, or ``"best1"``, SciPy's default: the best candidate stands in for :math:`X_{p_1}`. It is
-        faster on one valley and more easily caught on many.
+        ``"rand1"``, the formula above, or ``"best1"``, SciPy's default: the best candidate replaces
+        :math:`X_{p_1}`. It is faster on one valley and more easily caught on many.
     rng
         A generator or a seed. The same seed gives the same result.
     stop
-        ``stop(x, value)`` is asked about the best candidate after each generation; true ends the search.
+        ``stop(x, value)`` is called with the best candidate after each generation; true ends the
+        search.
 
     Returns
     -------
     Minimum
-        ``x`` ``(D,)``, its ``value``, the ``history`` of the best value and the number of ``evaluations``.
 
     Raises
     ------
     ValueError, TypeError
         If an argument, or what the objective returns, is not as said here.
-
-    References
-    ----------
-    Storn & Price, "Differential evolution - a simple and efficient heuristic for global optimization over continuous spaces",
-    Journal of Global Optimization 11, 1997. Item D6.
     """
     if not callable(objective):
         raise TypeError(f"objective must be callable, got {type(objective).__name__}")
@@ -104,35 +108,27 @@ def differential_evolution(
         raise TypeError(f"stop must be callable or None, got {type(stop).__name__}")
     low, high = check_box(bounds)
     generations = check_count("generations", generations)
-    evolution = Evolution(
-        low,
-        high,
-        population=population,
-        mutation=mutation,
-        recombination=recombination,
-        strategy=strategy,
-        rng=rng,
-    )
+    search = {"mutation": mutation, "recombination": recombination, "strategy": strategy}
+    evolution = Evolution(low, high, population=population, rng=rng, **search)
     history = []
     for _ in range(generations):
         trials = evolution.ask()
-        evolution.tell(
-            trials, check_values(objective(trials.copy()), trials)
-        )  # a copy: the objective may work in place
+        values = objective(trials.copy())  # a copy: the objective may work in place
+        evolution.tell(trials, check_values(values, trials))
         x, value = evolution.best()
         history.append(float(value))
         if stop is not None and stop(x.copy(), history[-1]):
             break
-    return Minimum(
-        x=x, value=history[-1], history=np.array(history), evaluations=len(history) * population
-    )
+    return Minimum(x, history[-1], np.array(history), evaluations=len(history) * population)
 
 
 class Evolution:
-    """Populations that evolve: ``ask`` for trials ``(..., P, D)``, ``tell`` their values ``(..., P)``, and again.
+    """Populations that evolve: ``ask`` for trials ``(..., P, D)``, ``tell`` their values, repeat.
 
-    ``problems`` is the shape in front, ``()`` for one problem and ``(B,)`` for B of them. Random numbers are drawn once per generation and
-    shared by all problems: each problem's run is the one it would have had alone with the same seed, whatever its company.
+    ``problems`` is the shape in front, ``()`` for one problem and ``(B,)`` for B of them. Random
+    numbers are drawn once per generation and shared by all problems: a batch uses the same draws as
+    a single problem would, so each problem's run equals that of running it alone with the same
+    seed.
     """
 
     def __init__(
@@ -156,16 +152,15 @@ class Evolution:
         self.recombination = check_number("recombination", recombination, least=0, most=1)
         self.strategy = strategy
         self.rng = check_rng(rng)
-        share = like(
-            latin_hypercube(self.rng, population, len(low)).astype(low.dtype), low
-        )  # (P, D)
+        share = latin_hypercube(self.rng, population, len(low)).astype(low.dtype)  # (P, D)
+        share = like(share, low)
         first = xp.clip(low + share * (high - low), low, high)  # rounding may step over a bound
         self.candidates = xp.broadcast_to(first, (*problems, *first.shape))  # (..., P, D)
         self.values = xp.full(self.candidates.shape[:-1], xp.inf, low.dtype)  # (..., P)
         self.generation = 0
 
     def ask(self):
-        """The next trials ``(..., P, D)``: the first population as drawn, then one mutant per candidate."""
+        """The next trials ``(..., P, D)``: the first population, then a mutant per candidate."""
         if self.generation == 0:
             return self.candidates
         xp = array_module(self.candidates)
@@ -175,13 +170,15 @@ class Evolution:
         factor = self.rng.uniform(*self.mutation)
         V = X_base + factor * (X[..., p2, :] - X[..., p3, :])  # Storn & Price, equation 2; D6
         inherit = self.rng.random((P, D)) < self.recombination
-        inherit[np.arange(P), self.rng.integers(D, size=P)] = (
-            True  # else a trial could equal its parent
-        )
+        # Else a trial could equal its parent.
+        inherit[np.arange(P), self.rng.integers(D, size=P)] = True
         return xp.clip(xp.where(like(inherit, X), V, X), self.low, self.high)
 
     def tell(self, trials, values) -> None:
-        """Let each trial that is no worse replace its candidate. Equal counts: so a population crosses a plateau."""
+        """Let each trial that is no worse replace its candidate.
+
+        Ties are accepted, so that a population can drift across a plateau.
+        """
         xp = array_module(values)
         better = values <= self.values  # (..., P)
         self.candidates = xp.where(better[..., None], trials, self.candidates)
@@ -196,22 +193,25 @@ class Evolution:
         return X_best, xp.take_along_axis(self.values, c, axis=-1)[..., 0]
 
     def keep(self, unsolved) -> None:
-        """Go on with the problems in the mask ``unsolved`` ``(B,)`` only."""
+        """Go on with the problems ``unsolved`` only: indices, or a mask ``(B,)``."""
         self.candidates, self.values = self.candidates[unsolved], self.values[unsolved]
 
 
 def latin_hypercube(rng, P, D):
-    """``(P, D)`` points of [0, 1): each coordinate has exactly one point in each of its P strata."""
+    """``(P, D)`` points of [0, 1), exactly one in each of the P strata of each coordinate."""
     strata = rng.permuted(np.tile(np.arange(P)[:, None], (1, D)), axis=0)
     return (strata + rng.random((P, D))) / P
 
 
 def distinct_partners(rng, P, count):
-    """``(count, P)`` indices: those in column c differ from c and from each other, all such choices being equally likely."""
+    """``(count, P)`` indices: those in column c differ from c and from each other.
+
+    All such choices are equally likely.
+    """
     taken = np.arange(P)[None]  # (1, P): c itself
     for _ in range(count):
         partner = rng.integers(P - len(taken), size=P)  # the rank among those not taken yet
-        for index in np.sort(taken, axis=0):  # from the lowest up, step over each that is taken
+        for index in np.sort(taken, axis=0):  # from the lowest up, skip each that is taken
             partner += partner >= index
         taken = np.concatenate([taken, partner[None]])
     return taken[1:]
@@ -226,36 +226,36 @@ def check_box(bounds):
         raise TypeError(f"bounds must be numbers of shape (D, 2), got {bounds!r}") from error
     if box.ndim != 2 or len(box) == 0 or box.shape[1] != 2:
         raise ValueError(
-            f"bounds must have shape (D, 2), a lower and an upper bound per coordinate, got shape {box.shape}"
+            "bounds must have shape (D, 2), a lower and an upper bound per coordinate, "
+            f"got shape {box.shape}"
         )
     low, high = box[:, 0], box[:, 1]
     largest = largest_size(box.dtype)
     if not ((abs(box) <= largest).all() and (low <= high).all()):  # NaN fails, too
         raise ValueError(
-            f"bounds must lie within ±{largest:g}, each lower one <= its upper one, got {box.tolist()}"
+            f"bounds must lie within ±{largest:g}, each lower one <= its upper one, "
+            f"got {box.tolist()}"
         )
     return low, high
 
 
 def check_mutation(mutation):
     """``mutation`` as the range ``(low, high)`` it is drawn from."""
-    low, high = (
-        mutation
-        if isinstance(mutation, tuple | list) and len(mutation) == 2
-        else (mutation, mutation)
-    )
+    pair = isinstance(mutation, tuple | list) and len(mutation) == 2
+    low, high = mutation if pair else (mutation, mutation)
     low = check_number("mutation", low, least=0, most=2)
     return low, check_number("mutation", high, least=low, most=2)
 
 
 def check_values(values, trials):
-    """What the objective said about ``trials`` ``(P, D)``, as float64 ``(P,)``."""
+    """The objective's ``values`` for ``trials`` ``(P, D)``, checked, as float64 ``(P,)``."""
     values = array_module(trials).asarray(values)
     if values.dtype.kind not in "iuf":
         raise TypeError(f"objective must return real numbers, got {values.dtype}")
     if values.shape != trials.shape[:1]:
         raise ValueError(
-            f"objective must return one value per candidate, shape {trials.shape[:1]}, got {values.shape}"
+            f"objective must return one value per candidate, shape {trials.shape[:1]}, "
+            f"got {values.shape}"
         )
     if (values != values).any():
         raise ValueError("objective must not return NaN; infinity marks a candidate as forbidden")

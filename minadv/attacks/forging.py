@@ -1,4 +1,8 @@
-"""Forging (A1-A4): the weights stay frozen, and the pixels descend until the model sees what it is told to see."""
+"""Forging (A1-A4): the weights stay frozen, and the pixels descend until the model sees the target.
+
+Kian Katanforoosh, *Vulnerabilities of neural networks*; Szegedy et al. 2013, *Intriguing
+properties of neural networks*.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +13,39 @@ import numpy as np
 
 from minadv import losses, ops
 from minadv.attacks.balls import Ball
-from minadv.attacks.goal import Goal, warn_of_zero_gradients
-from minadv.attacks.result import AttackResult
+from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
+from minadv.attacks.result import AttackResult, Loss
 from minadv.autograd import raw, vjp
-from minadv.backend import array_module
-from minadv.checks import check_count, check_images, check_number, largest_size
+from minadv.backend import Array, array_module
+from minadv.checks import (
+    check_array,
+    check_count,
+    check_images,
+    check_inside,
+    check_number,
+    largest_size,
+)
 from minadv.inference import check_logits
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
 
-__all__ = ["ForgeResult", "forge", "squared_error"]
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ForgeResult(AttackResult):
-    """An :class:`AttackResult` and its way there, (steps + 1, N): row t after t steps, the first for the start, the last for ``x_adv``.
+    """An :class:`AttackResult` and its way there: row t after t steps, (steps + 1, N).
 
     ``loss``: the objective, λ's part included. ``distance``: ‖x − x_ref‖₂, in pixel values.
     """
 
-    loss: object
-    distance: object
+    loss: Array
+    distance: Array
 
 
 def squared_error(logits, target):
-    r""":math:`\frac12 \lVert \hat y - y_{target} \rVert^2` (A1), ŷ the softmax of ``logits``, y_target the one-hot ``target``."""
+    r""":math:`\frac12 \lVert \hat y - y_{target} \rVert^2` (A1), per example.
+
+    ŷ is the softmax of ``logits``, y_target the one-hot ``target``.
+    """
     values = raw(logits)
     one_hot = target[:, None] == array_module(values).arange(values.shape[1])  # (N, K)
     return losses.squared_error(ops.softmax(logits), one_hot.astype(values.dtype))
@@ -41,64 +53,49 @@ def squared_error(logits, target):
 
 def forge(
     model: Callable,
-    x,
+    x: Array,
     *,
-    target,
-    reference=None,
+    target: Labels,
+    reference: Array | None = None,
     weight: float = 0.0,
-    loss: Callable = squared_error,
+    loss: Loss = squared_error,
     lr: float = 0.3,
     steps: int = 200,
     clip: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> ForgeResult:
-    r"""Gradient descent on the pixels, from any start, towards an image that the model takes for ``target``.
+    r"""Gradient descent on the pixels, from any start, until the model takes it for ``target``.
 
-    .. math:: L = \tfrac12 \lVert \hat y - y_{target} \rVert^2 + \lambda \lVert x - x_{ref} \rVert^2, \qquad
-              x \leftarrow x - \alpha \, \frac{\partial L}{\partial x}
+    .. math:: L = \tfrac12 \lVert \hat y - y_{target} \rVert^2 + \lambda \lVert x - x_{ref}
+              \rVert^2, \qquad x \leftarrow x - \alpha \, \frac{\partial L}{\partial x}
 
-    With λ = 0 any image will do, and from noise the result looks like noise; λ > 0 pulls it towards ``reference``.
-
-    The squared error of the softmax ŷ is flat where the model is sure of something else. There its gradient by the target's logit is
-    −2 p_target, and −p_j by any other's, so that descent hardly moves, and towards the runner-up if at all; where these probabilities round
-    to 0 it does not move (a warning says so). So it often fails from a clear image of another class. ``loss=losses.cross_entropy`` has a
-    slope there, of about 1 by the target's logit, and does not fail.
+    The squared error is flat where the model is sure of another class: its slope is −2 p_target by
+    the target's logit, and −p_j by that of another class j. So it often fails from a clear image;
+    ``loss=losses.cross_entropy`` has a slope of about 1 there, and does not.
 
     Parameters
     ----------
-    model
-        From images to logits ``(N, K)``.
-    x
-        Where to start: images ``(N, H, W, C)`` or ``(N, D)``, float32 or float64, inside ``bounds``. Noise, or photographs.
-    target
-        The labels to reach, integers ``(N,)`` or one for all.
     reference
-        x_ref, what the result is to look like, of the shape and dtype of ``x``, inside ``bounds``; ``x`` itself unless given.
+        x_ref, what the result is to look like, of the shape and dtype of ``x``, inside ``bounds``;
+        by default ``x``.
     weight
-        λ >= 0, the price of distance, per squared pixel value. Descent is stable for ``lr`` < 1 / λ only.
+        λ >= 0, the price of distance, per squared pixel value. Stable for ``lr`` < 1 / λ only.
     loss
-        How far the answer is from the target: from logits (N, K) and targets (N,) to one number each, (N,), differentiable.
+        From logits (N, K) and targets (N,) to one number each, (N,), differentiable.
     lr
         α >= 0, the step size: pixel values per unit of gradient.
     steps
         How many, >= 1; all are taken, also where an example succeeds already.
     clip
-        The largest change of a pixel value in one step, >= 0. A longer step is shortened as a whole, so that it keeps its direction. The
-        bound holds as real numbers, so that after T steps no pixel is further than T · clip from where it started. Not limited if None.
-    bounds
-        The least and the largest pixel value; a pixel that would leave them stays on the border.
+        The largest change of a pixel value in one step, >= 0. It holds as real numbers. A longer
+        step is shortened as a whole, and so keeps its direction. By default not limited.
+    model, x, target, bounds
+        What all attacks share, and what they raise and warn of: see :mod:`minadv.attacks`.
 
     Returns
     -------
     ForgeResult
         With ``loss`` and ``distance``, before the first and after each step.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument, or what ``model`` returns, is not as said here.
-
-    Kian Katanforoosh, *Vulnerabilities of neural networks*; Szegedy et al. 2013, *Intriguing properties of neural networks*.
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, target=target)
@@ -115,7 +112,7 @@ def forge(
             raise ValueError(
                 f"loss must return one number per image, shape {label.shape}, got {error.shape}"
             )
-        return error + 2 * weight * losses.squared_error(z, reference)
+        return error + 2 * weight * losses.squared_error(z, reference)  # 2 cancels the ½ in it
 
     def descend(z, reference, label):  # a chunk of the batch, from the first step to the last
         xp = array_module(z)
@@ -135,31 +132,28 @@ def forge(
     return ForgeResult(**vars(result), loss=L.T, distance=distance.T)
 
 
-def step(z, g, lr: float, clip: float | None, bounds: tuple[float, float]):
-    """``z − lr·g``, the step shortened as a whole if its largest component exceeds ``clip`` (A4); then to the nearest point in bounds."""
+def step(z: Array, g: Array, lr: float, clip: float | None, bounds: tuple[float, float]) -> Array:
+    """``z − lr·g``, shortened as a whole if it is longer than ``clip`` (A4), inside ``bounds``."""
     xp = array_module(z)
     change, (low, high) = lr * g.astype(np.float64), bounds
     if not bool(xp.isfinite(change).all()):
         raise ValueError("the model must have a finite gradient, got NaN or infinity")
     if clip is not None:
         largest = xp.abs(rows(change)).max(axis=1).reshape(-1, *[1] * (z.ndim - 1))
-        change = change * (
-            clip / xp.maximum(largest, clip or 1)
-        )  # times 1 where it is short enough
+        change = change * (clip / xp.maximum(largest, clip or 1))  # times 1 if it is short enough
         ball = Ball(z, clip, bounds)  # the step's own rounding must not lead further than clip
         low, high = ball.low, ball.high
     return xp.clip(z - change, low, high).astype(z.dtype)
 
 
-def check_reference(reference, x, bounds: tuple[float, float]):
-    """Check that ``reference`` is a batch of images such as ``x``."""
-    if not hasattr(reference, "dtype"):
-        raise TypeError(f"reference must be an array like x, got {type(reference).__name__}")
+def check_reference(reference: Array, x: Array, bounds: tuple[float, float]) -> Array:
+    """``reference``, checked to be a batch of images such as ``x``."""
+    check_array("reference", reference)
     if reference.shape != x.shape or reference.dtype != x.dtype:
         raise ValueError(
-            f"reference must be {x.dtype} of shape {x.shape}, as x is, got {reference.dtype} of shape {reference.shape}"
+            f"reference must be {x.dtype} of shape {x.shape}, as x is, got {reference.dtype} of "
+            f"shape {reference.shape}"
         )
     array_module(reference, x)  # both on one side
-    if not bool(((bounds[0] <= reference) & (reference <= bounds[1])).all()):
-        raise ValueError(f"reference must lie inside bounds {bounds}, and hold no NaN")
+    check_inside("reference", reference, bounds)
     return reference

@@ -1,37 +1,50 @@
-"""Iterated FGSM (C1, C2, D4): Kurakin, Goodfellow & Bengio 2016, *Adversarial examples in the physical world*."""
+"""Iterated FGSM (C1, C2, D4).
+
+Kurakin, Goodfellow & Bengio 2016, *Adversarial examples in the physical world*.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from minadv.attacks.balls import Ball
-from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
+from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
-from minadv.backend import array_module
+from minadv.backend import Array, array_module
 from minadv.checks import check_count, check_images
-
-__all__ = ["iterative_fgsm"]
 
 
 def iterative_fgsm(
     model: Callable,
-    x,
+    x: Array,
     *,
-    y=None,
-    target=None,
+    y: Labels | None = None,
+    target: Labels | None = None,
     eps: float,
     steps: int,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> AttackResult:
-    r"""FGSM with a step of ``eps / steps``, ``steps`` times, each from where the last one led; the last iterate is returned.
+    r"""FGSM with a step of ``eps / steps``, repeated ``steps`` times; returns the last iterate.
 
-    .. math:: x \leftarrow x + \tfrac{\epsilon}{T} \, \mathrm{sign}(\nabla_x L), T \text{ times} \qquad \text{(with a target: } - \text{)}
+    .. math:: x_{t+1} = x_t + \tfrac{\epsilon}{T} \, \mathrm{sign}(\nabla_x L(W, x_t, y)),
+        \quad t = 0 \dots T - 1 \qquad \text{(with a target: } - \text{)}
 
-    As real numbers T such steps lead no further than ε; rounding and ``bounds`` are why each is projected. Document D's steps of 0.001,
-    200 times, are ``eps=0.2, steps=200``. With ``steps=1`` this is FGSM.
+    As real numbers, T such steps lead no further than ε. Because of rounding and ``bounds``, each
+    is projected nevertheless. With ``steps=1`` this is FGSM.
 
-    Arguments: ``steps``, T >= 1; the others, what is warned of and what is raised as for :func:`~minadv.attacks.fgsm.fgsm`. Always takes
-    all its steps, also where an example succeeds already.
+    Parameters
+    ----------
+    eps
+        ε >= 0, the largest change of a pixel value; it holds for every value as real numbers.
+    steps
+        T >= 1. Dahal's 200 steps of 0.001 (D4) are ``eps=0.2, steps=200``.
+    model, x, y, target, bounds
+        What all attacks share, and what they raise and warn of: see :mod:`minadv.attacks`.
+
+    Returns
+    -------
+    AttackResult
+        Always after all T steps, also where an example succeeds already.
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)

@@ -1,17 +1,20 @@
-"""The saliency map attack (D5): Papernot et al. 2016, *The limitations of deep learning in adversarial settings* (JSMA)."""
+"""JSMA (D5): Papernot et al. 2016, *The limitations of deep learning in adversarial settings*."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 from minadv.attacks.goal import Goal, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.attacks.saliency import best_pair, best_pixel, forward_derivative, scaled
 from minadv.backend import array_module
-from minadv.checks import check_images, check_number, largest_size
+from minadv.checks import check_count, check_images, check_number, largest_size
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
+
+STEPS_PER_FEATURE = 20  # the default limit: enough for a theta of a tenth of the range, or less
 
 
 def jsma(
@@ -23,52 +26,74 @@ def jsma(
     gamma: float = 0.145,
     pairs: bool = True,
     outputs: str = "probabilities",
+    steps: int | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> AttackResult:
-    r"""Change few features, but each by much: step by step the one, or the two, of the highest saliency, until the label is ``target``.
+    r"""Change few features, each by much: in each step the pair of the highest saliency.
 
-    A feature is one number of an image: a gray pixel, or one channel of a color pixel. An example stops when it succeeds, when no feature
-    is admissible (wherever one can still move, the map is 0), and before more features have changed than ``gamma`` allows.
+    .. math:: x \leftarrow x + \theta (e_p + e_q), \quad (p, q) = \arg\max_{p, q \in \Gamma}
+        S(\nabla F_t, \textstyle\sum_{j \ne t} \nabla F_j)[p, q]
 
-    Arguments: ``model``, from images to logits (N, K); ``x``, images (N, H, W, C) or (N, D), float32 or float64, inside ``bounds``;
-    ``target``, the labels to reach, integers (N,) or one; ``theta``, what a step adds to a feature, a pixel value, not 0: negative ones
-    darken; ``gamma``, the largest share of features changed, 0 to 1 (by default the paper's for MNIST, 113 of 784); ``pairs``, two features
-    per step as in the paper, or one as in D5; ``outputs``, which outputs F the map is of, see :func:`forward_derivative`. An example that
-    is the target already is returned unchanged with 0 steps. Warns of gradients that are exactly zero. Raises :class:`ValueError` or
-    :class:`TypeError` naming a wrong argument.
+    A feature is one number of an image: a gray pixel, or one channel of a color pixel. An image
+    stops when its label is ``target``, when no feature is admissible (the map is 0 at every feature
+    that can still move), or when ``gamma`` or ``steps`` allows no more.
+
+    Parameters
+    ----------
+    theta
+        What a step adds to a feature, a pixel value, not 0; negative values darken.
+    gamma
+        The largest share of the features that may change, 0 to 1. Default: the paper's for MNIST,
+        113 of 784.
+    pairs
+        Whether to change two features per step, as the paper does, or one, as D5 does.
+    outputs
+        Which outputs F are: ``"probabilities"`` or ``"logits"``; see
+        :func:`~minadv.attacks.saliency.forward_derivative`.
+    steps
+        The most steps for an image. Default: 20 for each feature that ``gamma`` allows to change.
+
+    The other arguments, the result, warnings and errors: see :mod:`minadv.attacks`.
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, target=target)
     theta = check_number("theta", theta, least=-largest_size(x.dtype), most=largest_size(x.dtype))
     if theta == 0:
         raise ValueError("theta must not be 0")
-    budget = int(check_number("gamma", gamma, least=0, most=1) * math.prod(x.shape[1:]))  # features
+    check_number("gamma", gamma, least=0, most=1)
+    budget = share(gamma, math.prod(x.shape[1:]))  # features
+    default = STEPS_PER_FEATURE * max(budget, 1)
+    steps = default if steps is None else check_count("steps", steps)
+    best, size = (best_pair, 2) if pairs else (best_pixel, 1)
     xp = array_module(x)
 
     def step(z, x, t):
-        """One step of a chunk from ``z``: where it leads, whether it is taken (n,), and whether the model is not flat there (n,)."""
-        logits, dF_t, dF_others = forward_derivative(model, z, t, outputs=outputs)
-        moved, changed = xp.clip(z + theta, *bounds), rows(z != x)
-        affordable = changed.sum(axis=1) + (2 if pairs else 1) <= budget
-        free = rows(moved != z) & (
-            changed | affordable[:, None]
-        )  # neither saturated nor beyond the budget
-        best, S = (best_pair if pairs else best_pixel)(
-            scaled(dF_t), scaled(dF_others), theta, free
-        )  # equation 10, or 8
-        go = (logits.argmax(axis=1) != t) & (
-            S > 0
-        )  # else the argmax of a map of zeros, feature 0, would be changed
-        chosen = (best[:, :, None] == xp.arange(free.shape[1])).any(axis=1) & go[:, None]
-        return xp.where(chosen.reshape(z.shape), moved, z), go, rows(dF_t).any(axis=1)
+        """Lines 6 to 11 of algorithm 2 for a chunk: z after a step, whether it is taken, slopes."""
+        changed, raised = rows(z != x), xp.clip(rows(z) + theta, *bounds)
+        affordable = changed.sum(axis=1) + size <= budget
+        domain = (raised != rows(z)) & (changed | affordable[:, None])  # Γ, lines 2, 10 and 11
+        logits, dF_t, dF_others = forward_derivative(model, z, t, outputs=outputs)  # line 7
+        p, S = best(scaled(dF_t), scaled(dF_others), theta, domain)  # line 8: equation 10 (or 8)
+        chosen = xp.zeros(domain.shape, dtype=bool)
+        chosen[xp.arange(len(z))[:, None], p] = True
+        moved = xp.where(chosen, raised, rows(z)).reshape(z.shape)  # line 9
+        # Without S > 0 the argmax of a map of zeros, feature 0, would be changed.
+        return moved, (logits.argmax(axis=1) != t) & (S > 0), rows(dF_t).any(axis=1)
 
-    x_adv, steps = x.copy(), xp.zeros(len(x), dtype=int)
+    x_adv, taken = x.copy(), xp.zeros(len(x), dtype=int)
     running = xp.arange(len(x))
-    while len(running):
-        z, go, slope = in_chunks(model, step, x_adv[running], x[running], goal.label[running])
-        if not steps.any():
-            warn_of_zero_gradients(slope[:, None], len(x))
-        running = running[go]  # those that are done leave the batch
+    for i in range(steps):
+        if not len(running):
+            break
+        z, go, slopes = in_chunks(model, step, x_adv[running], x[running], goal.label[running])
+        if i == 0:
+            warn_of_zero_gradients(slopes[:, None], len(x))
+        running = running[go]  # line 6
         x_adv[running] = z[go]
-        steps[running] += 1
-    return AttackResult.judge(model, x, x_adv, goal, steps)
+        taken[running] += 1
+    return AttackResult.judge(model, x, x_adv, goal, taken)
+
+
+def share(gamma: float, features: int) -> int:
+    """``gamma`` of ``features``, rounded down, as by hand: 0.29 of 100 is 29, not 28.99..."""
+    return int(Fraction(str(gamma)) * features)

@@ -1,40 +1,53 @@
-"""What fools a model that nobody asked: noise (E2) and the negative image (E3)."""
+"""What fools a model without querying it: noise (E2) and the negative image (E3)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from minadv.attacks.balls import Ball
-from minadv.backend import array_module, like
+from minadv.backend import Array, array_module, like
 from minadv.checks import check_images, check_rng
 from minadv.numerics import two_sum
 
-__all__ = ["negative", "uniform_noise"]
-
 
 def uniform_noise(
-    x, *, eps: float, rng: np.random.Generator | int = 0, bounds: tuple[float, float] = (0.0, 1.0)
-):
-    r"""``x`` with noise, uniform in :math:`\pm\epsilon` and independent for each value, clipped to ``bounds``: what an attack of size ε
-    has to beat (C6, E2).
+    x: Array,
+    *,
+    eps: float,
+    rng: np.random.Generator | int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Array:
+    r"""``x`` with noise: what an attack of size ε has to beat (C6, E2).
 
-    Arguments: ``x``, images (N, H, W, C) or (N, D), float32 or float64, inside ``bounds``; ``eps``, the largest change of a pixel value,
-    >= 0, which holds as real numbers; ``rng``, a generator or a seed. Returns the noisy images. Raises :class:`ValueError` or
-    :class:`TypeError` naming a wrong argument.
+    Uniform in :math:`\pm\epsilon` and independent for each value, then clipped to ``bounds``.
+
+    Parameters
+    ----------
+    eps
+        ε >= 0, the largest change of a pixel value; it holds for every value as real numbers.
+    rng
+        A generator or a seed. It draws image after image, so the first images of a batch get the
+        same noise whatever follows.
+    x, bounds
+        As for all attacks: see :mod:`minadv.attacks`.
+
+    Returns
+    -------
+    Array
+        The noisy images, of the shape and dtype of ``x``.
     """
     ball = Ball(x, eps, check_images(x, bounds))
     noise = check_rng(rng).uniform(-ball.eps, ball.eps, x.shape).astype(x.dtype)
     return ball.project(x + like(noise, x))
 
 
-def negative(x, *, bounds: tuple[float, float] = (0.0, 1.0)):
-    r"""The negative of ``x``, :math:`low + high - x`: 1 − x for pixels in [0, 1], and −x for pixels centred at 0 (E3).
+def negative(x: Array, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Array:
+    r"""The negative of ``x``, :math:`low + high - x` (E3); arguments as for all attacks.
 
-    To a human it shows the same thing: a semantic attack (Hosseini et al. 2017, *On the limitation of convolutional neural networks in
-    recognizing negative images*). Right to the last bit: low and high become each other, and bounds −b and b give −x exactly.
-
-    Arguments: ``x``, images (N, H, W, C) or (N, D), float32 or float64, inside ``bounds``. Returns the negative images. Raises
-    :class:`ValueError` or :class:`TypeError` naming a wrong argument.
+    It is 1 − x for pixels in [0, 1], and −x for pixels centered at 0. To a human it shows the same
+    thing: a semantic attack (Hosseini et al. 2017, *On the limitation of convolutional neural
+    networks in recognizing negative images*). It is right to the last bit: low and high become
+    each other, and bounds −b and b give −x exactly.
     """
     low, high = check_images(x, bounds)
     both, error = two_sum(low, high)

@@ -1,4 +1,7 @@
-"""Projected gradient descent (E6): Madry et al. 2018, *Towards deep learning models resistant to adversarial attacks*."""
+"""Projected gradient descent (E6).
+
+Madry et al. 2018, *Towards deep learning models resistant to adversarial attacks*.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ import numpy as np
 
 from minadv import inference
 from minadv.attacks.balls import Ball, L2Ball
-from minadv.attacks.goal import Goal, score_gradient, warn_of_zero_gradients
+from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
-from minadv.backend import array_module
+from minadv.backend import Array, array_module
 from minadv.checks import check_count, check_images, check_number, check_rng, largest_size
 
-__all__ = ["pgd"]
-
-BALLS = {"linf": Ball, "l2": L2Ball}
-REACH = 2.5  # the default steps together, in radii: from any start, enough to get anywhere and to turn (Madry et al.)
+BALLS: dict[str, type[Ball] | type[L2Ball]] = {"linf": Ball, "l2": L2Ball}
+# Total length of the default steps, in units of eps: enough to cross the ball from any start and
+# to change direction (Madry et al.).
+REACH = 2.5
 
 
 def pgd(
     model: Callable,
-    x,
+    x: Array,
     *,
-    y=None,
-    target=None,
+    y: Labels | None = None,
+    target: Labels | None = None,
     eps: float,
     alpha: float | None = None,
     steps: int = 40,
@@ -35,126 +38,99 @@ def pgd(
     norm: str = "linf",
     early_stop: bool = True,
 ) -> AttackResult:
-    r"""Climb the loss in small steps of steepest ascent, and after each return to the nearest point of the ball around the original.
+    r"""Climb the loss in small steps, each projected onto the ball around the original.
 
-    .. math::
-        x_{t+1} = \Pi_{B(x, \epsilon)} \left( x_t + \alpha \, \mathrm{sign} \, g_t \right), \quad g_t = \nabla_x L(W, x_t, y)
-        \qquad \text{(under } L_2: \; x_t + \alpha \, g_t / \lVert g_t \rVert_2 \text{)}
+    .. math:: x_{t+1} = \Pi_{B(x, \epsilon)} (x_t + \alpha \, \mathrm{sign}(\nabla_x L(x_t, y)))
+        \qquad \text{(under } L_2: \; \nabla_x L / \lVert \nabla_x L \rVert_2 \text{)}
 
-    With ``target``, the loss towards the target is descended instead. The gradient is the log-odds margin's, which points the same way and
-    never saturates. Each image gets its best iterate, the original being one of them: a success before a failure, then the highest
-    log-odds. :math:`\lVert x_{adv} - x \rVert \le \epsilon` holds as real numbers.
+    With ``target``, the loss towards the target is descended instead. Each image gets its best
+    iterate, the original included: a success before a failure, then the highest log-odds.
 
     Parameters
     ----------
-    model
-        From images to logits ``(N, K)``.
-    x
-        Images ``(N, H, W, C)`` or ``(N, D)``, float32 or float64, inside ``bounds``.
-    y, target
-        Exactly one: the labels to get away from, or those to reach; integers ``(N,)`` or one for all.
     eps
-        The radius of the ball: the largest change of a pixel value (``"linf"``), or the largest Euclidean length of all (``"l2"``).
+        ε >= 0, the radius of the ball: the largest change of a pixel value (``"linf"``), or the
+        Euclidean length of the change (``"l2"``). Either holds as real numbers.
     alpha
         The size of a step in the same norm; by default ``2.5 * eps / steps``.
-    steps
-        Steps per restart, at least 1.
+    steps, restarts
+        Steps per restart, and how often to start, both >= 1. Restarts need ``random_start``.
     random_start
-        Whether to start anywhere in the ball (clipped to ``bounds``), all places being equally likely, or else at the original.
-    restarts
-        How often to start. More than once needs ``random_start``.
+        Start uniformly in the ball (clipped to ``bounds``), or else at the original.
     rng
-        A generator or a seed. Each restart draws one start, relative to the original, for all images: so an image's result does not depend
-        on its company.
-    bounds
-        The least and the largest pixel value.
+        A generator or a seed. Each restart draws one start, relative to the original, for all
+        images. Thus an image's result does not depend on the rest of the batch.
     norm
         ``"linf"`` or ``"l2"``.
     early_stop
-        Whether an image leaves with its first success, and at once if it succeeds as it is. If not, all take all steps, for the highest
-        log-odds.
+        Whether an image leaves with its first success. If not, all take all steps, for the
+        highest log-odds.
+    model, x, y, target, bounds
+        What all attacks share, and what they raise and warn of: see :mod:`minadv.attacks`.
 
     Returns
     -------
     AttackResult
-        ``steps``: those taken over all restarts; 0 where the original succeeds, which is then returned unchanged, or the random start does.
-
-    Warns
-    -----
-    UserWarning
-        Of gradients that are exactly zero in the end, and of a model that seems to return probabilities.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument, or what the model returns, is not as said here.
+        ``steps`` counts all restarts; 0 if the original or the random start succeeds.
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
     if norm not in tuple(BALLS):
         raise ValueError(f"norm must be 'linf' or 'l2', got {norm!r}")
     ball = BALLS[norm](x, eps, bounds)
-    steps, restarts, rng = (
-        check_count("steps", steps),
-        check_count("restarts", restarts),
-        check_rng(rng),
-    )
+    steps, restarts = check_count("steps", steps), check_count("restarts", restarts)
+    rng = check_rng(rng)
     if restarts > 1 and not random_start:
-        raise ValueError(
-            f"restarts must be 1 without random_start, all being the same, got {restarts}"
-        )
-    alpha = (
-        REACH * ball.eps / steps
-        if alpha is None
-        else check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
-    )
+        raise ValueError(f"restarts must be 1 without random_start, got {restarts}")
+    alpha = REACH * ball.eps / steps if alpha is None else alpha
+    alpha = check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
 
     logits = inference.logits(model, x)
     goal.check_range(logits.shape[1])
-    best = Best(x, goal, logits)
-    g = x[:0]
+    best, g = Best(x, goal, logits), x[:0]
     for _ in range(restarts):
-        i = (
-            best.failures() if early_stop else array_module(x).arange(len(x))
-        )  # the images in the batch
-        z = ball.project(x + ball.offset(rng))[i] if random_start else x[i]
-        ball_i, goal_i = ball[i], goal[i]
+        running = best.failures() if early_stop else array_module(x).arange(len(x))
+        z = ball.project(x + ball.offset(rng)) if random_start else x.copy()
         for _ in range(steps):
-            if not len(i):
+            if not len(running):
                 break
-            logits, g = score_gradient(model, z, goal_i)
-            best.offer(i, z, logits)
+            logits, g = score_gradient(model, z[running], goal[running])
+            best.offer(running, z[running], logits)
             if early_stop:
-                stay = ~best.success[i]
-                i, z, g, ball_i, goal_i = (each[stay] for each in (i, z, g, ball_i, goal_i))
-            z = ball_i.project(z + alpha * ball_i.steepest(g))
-            best.steps[i] += 1
-        if len(i):
-            best.offer(i, z, inference.logits(model, z))
+                still = ~best.success[running]
+                running, g = running[still], g[still]
+            # Madry et al., the equation for x^{t+1}
+            z[running] = ball[running].project(z[running] + alpha * ball.steepest(g))
+            best.steps[running] += 1
+        if len(running):
+            best.offer(running, z[running], inference.logits(model, z[running]))
     warn_of_zero_gradients(g, len(x))
     return AttackResult.judge(model, x, best.x, goal, best.steps)
 
 
 class Best:
-    """The best iterate of each image so far. Log-odds alone do not tell: p_y = 0.4 may still be the largest, and 0.45 not."""
+    """The best iterate of each image so far.
 
-    def __init__(self, x, goal: Goal, logits):
+    The log-odds alone do not decide success: with more than two classes p_y = 0.4 can be the
+    largest probability, and 0.45 need not be.
+    """
+
+    def __init__(self, x: Array, goal: Goal, logits: Array):
         self.goal = goal
         self.x = x.copy()
         self.success = goal.reached(logits.argmax(axis=1))
         self.score = goal.score(logits)
         self.steps = array_module(x).zeros(len(x), dtype=int)
 
-    def failures(self):
+    def failures(self) -> Array:
         """The indices of the images without a success."""
         return array_module(self.success).flatnonzero(~self.success)
 
-    def offer(self, i, z, logits):
-        """Take each image of ``z``, whose indices are ``i``, that is better than the best so far."""
-        goal = self.goal[i]
+    def offer(self, running: Array, z: Array, logits: Array) -> None:
+        """Take each image of ``z``, ``running`` being their indices, that beats the best so far."""
+        goal = self.goal[running]
         success, score = goal.reached(logits.argmax(axis=1)), goal.score(logits)
-        better = (success & ~self.success[i]) | (
-            (success == self.success[i]) & (score > self.score[i])
-        )
-        k = i[better]
+        before = self.success[running]
+        better = (success & ~before) | ((success == before) & (score > self.score[running]))
+        k = running[better]
         self.x[k], self.success[k], self.score[k] = z[better], success[better], score[better]

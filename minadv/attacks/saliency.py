@@ -12,20 +12,55 @@ from minadv.numerics import rows
 from minadv.parallel import in_chunks
 
 
+def saliency_map(dF_t, dF_others, theta: float = 1.0):
+    r"""How much a change of each feature by ``theta`` > 0 helps the target and hurts the others.
+
+    .. math:: S(x, t)[i] = \begin{cases}
+        0 & \text{if } \frac{\partial F_t}{\partial x_i} < 0
+            \text{ or } \sum_{j \ne t} \frac{\partial F_j}{\partial x_i} > 0 \\
+        \frac{\partial F_t}{\partial x_i}
+            \left| \sum_{j \ne t} \frac{\partial F_j}{\partial x_i} \right| & \text{otherwise}
+        \end{cases}
+
+    This is D5's map, the paper's equation 8. With ``theta`` < 0 both conditions are mirrored
+    (equation 9). ``dF_t`` and ``dF_others`` are arrays of one shape, the derivatives of F_t and of
+    the sum of the others; S has that shape, too. For pairs, give the sums of their derivatives.
+    """
+    helps, hurts = (dF_t, -dF_others) if theta > 0 else (-dF_t, dF_others)
+    xp = array_module(dF_t)
+    return xp.maximum(helps, 0) * xp.maximum(hurts, 0)
+
+
 def forward_derivative(model: Callable, x, target, *, outputs: str = "probabilities"):
-    r"""``(logits, dF_t, dF_others)``: what the saliency map needs of the Jacobian of F, from one forward pass.
+    r"""What the saliency map needs of the Jacobian of F, from one forward pass.
 
-    .. math:: \frac{\partial F_t}{\partial x_i} \quad \text{and} \quad \sum_{j \ne t} \frac{\partial F_j}{\partial x_i}
+    .. math:: \frac{\partial F_t}{\partial x_i} \quad \text{and} \quad
+        \sum_{j \ne t} \frac{\partial F_j}{\partial x_i}
 
-    With ``outputs="logits"``, F are the logits, as in the paper's experiments and D5's code: two pulls. But a function of x added to all
-    logits changes no probability, and changes the map; and of two classes with the logits (0, z) nothing is ever admissible.
+    With ``"logits"``, F are the logits, as in the paper's experiments and D5's code. This takes two
+    pulls. However, adding the same function of x to all logits leaves the probabilities unchanged
+    but alters the map. Of two classes with the logits (0, z), no feature is ever admissible.
 
-    With ``"probabilities"``, F is the softmax. Its derivatives add up to 0, so the second sum is minus the first derivative, the map is a
-    square, and one pull is enough. :math:`\partial F_t = F_t (1 - F_t) \, \nabla m`, m being the log-odds margin; ∇m itself is returned:
-    it ranks all features and pairs alike, and does not vanish where the softmax saturates. On MNIST, by pairs, it turns all twos into sixes
-    with a median of 40 features changed; the logits, 93 % with 64.
+    With ``"probabilities"``, F is the softmax. Its derivatives sum to 0, so the second sum is minus
+    the first derivative: the map is a square, and one pull is enough. Since
+    :math:`\nabla F_t = F_t (1 - F_t) \nabla m`, where m is the log-odds margin, ∇m itself is
+    returned. It ranks all features and pairs alike, and does not vanish where the softmax
+    saturates. On MNIST, by pairs, this turns all twos into sixes and changes a median of 40
+    features; with the logits it is 93 %, and 64 features.
 
-    Arguments: as for :func:`jsma`. Both derivatives have the shape of ``x``.
+    Parameters
+    ----------
+    model, x
+        As for :func:`~minadv.attacks.jsma.jsma`.
+    target
+        The class t: integers ``(N,)``, or one for all.
+    outputs
+        ``"probabilities"`` or ``"logits"``.
+
+    Returns
+    -------
+    tuple
+        ``(logits, dF_t, dF_others)``: ``(N, K)``, and two arrays in the shape of ``x``.
     """
     goal = Goal.of(x, target=target)
     if outputs == "probabilities":
@@ -34,42 +69,40 @@ def forward_derivative(model: Callable, x, target, *, outputs: str = "probabilit
     if outputs != "logits":
         raise ValueError(f"outputs must be 'probabilities' or 'logits', got {outputs!r}")
 
-    def chunk(x, t):
+    def two_pulls(x, t):
         logits, pull = vjp(model, x)
         check_logits(logits, len(x))
         goal.check_range(logits.shape[1])
         is_t = t[:, None] == array_module(t).arange(logits.shape[1])
         return logits, pull(is_t), pull(~is_t)
 
-    return in_chunks(model, chunk, x, goal.label)
+    return in_chunks(model, two_pulls, x, goal.label)
 
 
 def scaled(g):
-    """``g``, (N, ...), as rows (N, D), the largest number of each ±1: all saliencies keep their order, and none under- or overflows."""
+    """``g`` as rows ``(N, D)``, each divided by its largest absolute value.
+
+    All saliencies keep their order, and none underflows or overflows.
+    """
     g = rows(g)
     largest = array_module(g).abs(g).max(axis=1, keepdims=True)
     return g / (largest + (largest == 0))
 
 
-def saliency_map(dF_t, dF_others, theta: float = 1.0):
-    r"""How much a change of each feature by ``theta`` > 0 helps the target and hurts the other classes (D5; the paper's equation 8).
-
-    .. math:: S(x, t)[i] = \begin{cases} 0 & \text{if } \frac{\partial F_t}{\partial x_i} < 0 \text{ or } \sum_{j \ne t} \frac{\partial F_j}
-        {\partial x_i} > 0 \\ \frac{\partial F_t}{\partial x_i} \left| \sum_{j \ne t} \frac{\partial F_j}{\partial x_i} \right| &
-        \text{otherwise} \end{cases}
-
-    With ``theta`` < 0 both conditions are mirrored (the paper's equation 9). ``dF_t``, ``dF_others``: arrays of one shape, the derivatives
-    of F_t and of the sum of the others; S has that shape, too. For a pair of features, give the sums of their derivatives.
-    """
-    helps, hurts = (dF_t, -dF_others) if theta > 0 else (-dF_t, dF_others)
-    xp = array_module(dF_t)
-    return xp.maximum(helps, 0) * xp.maximum(hurts, 0)
-
-
 def best_pixel(dF_t, dF_others, theta: float = 1.0, free=None):
-    """``(i, S)``: the feature of the highest saliency, (N, 1), among the ``free`` ones, and its saliency (N,), 0 if none is admissible.
+    """The feature of the highest saliency among the ``free`` ones.
 
-    Arguments: derivatives (N, D); ``free``, booleans (N, D), default all.
+    Parameters
+    ----------
+    dF_t, dF_others, theta
+        As for :func:`saliency_map`; derivatives ``(N, D)``.
+    free
+        Which features may be chosen: booleans ``(N, D)``. Default: all.
+
+    Returns
+    -------
+    tuple
+        The indices ``(N, 1)``, and their saliencies ``(N,)``, 0 if no feature is admissible.
     """
     xp = array_module(dF_t)
     S = saliency_map(dF_t, dF_others, theta)
@@ -79,25 +112,31 @@ def best_pixel(dF_t, dF_others, theta: float = 1.0, free=None):
 
 
 def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
-    r"""``(pq, S)``: the two features, (N, 2), whose sums have the highest saliency, and that saliency (N,), 0 if no pair is admissible.
+    r"""The two features whose sums have the highest saliency among the ``free`` ones.
 
-    .. math:: \max_{p \ne q} \; (\alpha_p + \alpha_q) \, |\beta_p + \beta_q| \quad \text{where} \quad \alpha_p + \alpha_q > 0, \;
-        \beta_p + \beta_q < 0
+    .. math:: \max_{p \ne q} \; (\alpha_p + \alpha_q) \, |\beta_p + \beta_q|
+        \quad \text{where} \quad \alpha_p + \alpha_q > 0, \; \beta_p + \beta_q < 0
 
-    with α = ∂F_t/∂x, β = Σ ∂F_j/∂x; both with opposite signs if ``theta`` < 0 (the paper's equation 10). Exact, in memory linear in D:
-    few features can be in such a pair (see :func:`rivals`), and those are tried with each other, some rows at a time.
+    with α = ∂F_t/∂x and β = Σ ∂F_j/∂x; both with opposite signs if ``theta`` < 0 (the paper's
+    equation 10). Exact, in memory linear in D: few features can be in the best pair (see
+    :func:`rivals`). All pairs of these are tried, some rows at a time.
 
-    Arguments: derivatives (N, D); ``free``, booleans (N, D), default all.
+    Parameters
+    ----------
+    dF_t, dF_others, theta, free
+        As for :func:`best_pixel`.
+
+    Returns
+    -------
+    tuple
+        The indices ``(N, 2)``, and their saliencies ``(N,)``, 0 if no pair is admissible.
     """
     xp = array_module(dF_t)
     helps, hurts = (dF_t, -dF_others) if theta > 0 else (-dF_t, dF_others)
     if free is not None:
         helps, hurts = xp.where(free, helps, -xp.inf), xp.where(free, hurts, -xp.inf)
     rival = rivals(helps, hurts)  # (N, R)
-    helps, hurts = (
-        xp.take_along_axis(helps, rival, axis=1),
-        xp.take_along_axis(hurts, rival, axis=1),
-    )
+    helps, hurts = (xp.take_along_axis(v, rival, axis=1) for v in (helps, hurts))
 
     (N, R), D = rival.shape, dF_t.shape[1]
     S, pq = xp.zeros(N, dtype=dF_t.dtype), xp.zeros((N, 2), dtype=int)
@@ -108,7 +147,7 @@ def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
         )  # (N, some, R)
         here = saliency_map(alpha, -minus_beta)
         p = xp.arange(alpha.shape[1])
-        here[:, p, start + p] = 0  # a feature is no pair with itself
+        here[:, p, start + p] = 0  # a feature is not a pair with itself
         here = here.reshape(N, -1)
         i = here.argmax(axis=1)[:, None]
         highest = xp.take_along_axis(here, i, axis=1)[:, 0]
@@ -118,26 +157,43 @@ def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
 
 
 def rivals(a, b):
-    """Those of D features that may be in a pair with the largest (a_p + a_q)(b_p + b_q), both sums positive: (N, R), R as small as can be.
+    """The features that can be part of the best pair: indices ``(N, R)``, R minimal.
 
-    A feature that two others beat both in a and in b is left out: in any pair, one of the two could replace it. On MNIST some 20 of 784
-    remain. An example with fewer than the others is filled up with features that were beaten.
+    The best pair maximizes (a_p + a_q)(b_p + b_q), both sums positive. A feature that two others
+    beat both in a and in b is left out: in any pair, one of the two could replace it. On MNIST
+    about 20 of 784 remain. Rows with fewer are filled up with features that were beaten.
     """
     xp = array_module(a)
+    near = unbeaten(a, b)  # sorting these few is faster
+    a, b = (xp.take_along_axis(v, near, axis=1) for v in (a, b))
     order = (-a).argsort(axis=1)  # all that beat a feature in a come before it
     b = xp.take_along_axis(b, order, axis=1)
     best = running_max(b)
-    second = running_max(
-        xp.minimum(b[:, 1:], best[:, :-1])
-    )  # the second largest b up to each place
+    second = running_max(xp.minimum(b[:, 1:], best[:, :-1]))  # second largest b up to each place
     beaten = xp.zeros(b.shape, dtype=bool)
     beaten[:, 2:] = b[:, 2:] <= second[:, :-1]
     R = int((~beaten).sum(axis=1).max())
-    return xp.take_along_axis(order, beaten.argsort(axis=1, kind="stable")[:, :R], axis=1)
+    few = xp.take_along_axis(order, beaten.argsort(axis=1, kind="stable")[:, :R], axis=1)
+    return xp.take_along_axis(near, few, axis=1)
+
+
+def unbeaten(a, b):
+    """Indices ``(N, R)`` that hold all but some of the features that two others beat.
+
+    Two features have both numbers >= t. They beat each feature of which both are below t.
+    """
+    xp, D = array_module(a), a.shape[1]
+    t = xp.partition(xp.minimum(a, b), max(D - 2, 0), axis=1)[:, max(D - 2, 0), None]
+    larger = xp.maximum(a, b)
+    R = int((larger >= t).sum(axis=1).max()) if len(a) else D
+    return xp.argpartition(-larger, R - 1, axis=1)[:, :R]
 
 
 def running_max(v):
-    """The largest number up to each place along axis 1: over 2, 4, 8, ... places (CuPy has no ``maximum.accumulate``)."""
+    """The largest number up to each place along axis 1.
+
+    Over 2, 4, 8, ... places, since CuPy has no ``maximum.accumulate``.
+    """
     xp, shift = array_module(v), 1
     while shift < v.shape[1]:
         v = xp.concatenate([v[:, :shift], xp.maximum(v[:, shift:], v[:, :-shift])], axis=1)

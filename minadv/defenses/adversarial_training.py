@@ -1,7 +1,8 @@
-r"""Adversarial training (A6, B7, D9, E9): show the model, while it trains, what an attacker would.
+r"""Adversarial training (A6, B7, D9, E9): attack each batch, and train on the result.
 
-Goodfellow, Shlens & Szegedy 2014, *Explaining and harnessing adversarial examples* (the mixed loss, with FGSM inside); Madry et al. 2018,
-*Towards deep learning models resistant to adversarial attacks* (PGD inside).
+Goodfellow, Shlens & Szegedy 2014, *Explaining and harnessing adversarial examples* (the mixed
+loss, with FGSM inside). Madry et al. 2018, *Towards deep learning models resistant to adversarial
+attacks* (PGD inside).
 """
 
 from __future__ import annotations
@@ -10,60 +11,83 @@ from collections.abc import Callable
 
 from minadv import losses
 from minadv.backend import array_module
-from minadv.checks import check_number
+from minadv.checks import check_function, check_number
 from minadv.layers import Layer
+from minadv.protocols import ATTACK, Array, Attack, Model, Objective
 from minadv.training import History, fit
 
 __all__ = ["adversarial_training", "augment", "mixed_loss"]
 
 
-def mixed_loss(model: Callable, attack: Callable, *, weight: float = 1.0) -> Callable:
-    r"""The loss :math:`L(W, x, y) + \lambda L(W, x_{adv}, y)` for :func:`minadv.training.fit`; L is the cross-entropy (A6).
+def mixed_loss(model: Model, attack: Attack, *, weight: float = 1.0) -> Objective:
+    r"""The objective :math:`L(W, x, y) + \lambda L(W, x_{adv}, y)`; L is the cross-entropy (A6).
 
-    Each batch is attacked anew. As usual :math:`x_{adv}` counts as a constant: that it would be another with other weights is not
+    It is for ``fit(model, x, y, objective=mixed_loss(model, attack))``. Each batch is attacked
+    anew. As usual, :math:`x_{adv}` is treated as a constant: its dependence on the weights is not
     differentiated.
 
-    Arguments: ``model``, what the examples are crafted on: the model in training, as it is at that moment, or another one;
-    ``attack(model, x, y)``, which returns an :class:`~minadv.attacks.result.AttackResult` or images; ``weight``, λ >= 0, which buys
-    accuracy on attacked images with accuracy on clean ones. The parts of a batch are attacked on several threads at once: give ``attack``
-    a seed, no shared generator. Raises :class:`ValueError` or :class:`TypeError` for a wrong ``weight``, and for attacked images that
-    differ from ``x`` in shape or dtype.
+    ``model``: what is attacked, the model in training as it is at that moment, or another one.
+    ``attack``: called as ``attack(model, x, y=y)``, see :mod:`minadv.protocols`; it returns an
+    :class:`~minadv.attacks.result.AttackResult` or images. Several threads call it at once on
+    parts of a batch, so give it a seed and no shared generator. ``weight``: λ >= 0. A larger one
+    favors accuracy on attacked images over accuracy on clean ones.
+
+    Raises :class:`ValueError` or :class:`TypeError` for a wrong ``weight`` or ``attack``, and for
+    attacked images that differ from ``x`` in shape or dtype.
     """
     weight = check_number("weight", weight, least=0)
+    check_function("attack", attack, ATTACK, None, None, y=None)
 
-    def loss(forward: Callable, x, y):
-        x_adv = _attacked(attack(model, x, y), x)
-        return losses.cross_entropy(forward(x), y) + weight * losses.cross_entropy(
-            forward(x_adv), y
-        )
+    def objective(forward: Callable, x, y):
+        x_adv = _attacked(attack(model, x, y=y), x)
+        clean = losses.cross_entropy(forward(x), y)
+        return clean + weight * losses.cross_entropy(forward(x_adv), y)
 
-    return loss
+    return objective
 
 
 def adversarial_training(
-    model: Layer, x, y, *, attack: Callable, weight: float = 1.0, **how
+    model: Layer, x: Array, y: Array, *, attack: Attack, weight: float = 1.0, **how
 ) -> History:
-    r"""Train ``model`` on its :func:`mixed_loss`; if it is trained already, this is fine-tuning (E9).
+    """Train ``model`` on its :func:`mixed_loss`. On a trained model this is fine-tuning (E9).
 
-    For FGSM and for PGD, whose best attack is its strongest and not its first success::
+    It defends against the attack that was used, and promises nothing about another (B7). PGD must
+    go on after its first success, since the strongest image is needed::
 
-        adversarial_training(model, x, y, attack=lambda model, x, y: fgsm(model, x, y=y, eps=0.1))
-        adversarial_training(model, x, y, attack=lambda model, x, y: pgd(model, x, y=y, eps=0.1, steps=7, early_stop=False))
+        adversarial_training(model, x, y, attack=partial(fgsm, eps=0.1))
+        adversarial_training(model, x, y, attack=partial(pgd, eps=0.1, early_stop=False))
 
-    It defends against the attack it was shown, and promises nothing about another (B7).
+    Parameters
+    ----------
+    model : Layer
+        The model to train.
+    x, y : arrays (N, ...) and (N,)
+        Images and their labels.
+    attack, weight
+        As for :func:`mixed_loss`.
+    **how
+        Goes to :func:`minadv.training.fit`.
 
-    Arguments: ``x`` and labels ``y`` as for :func:`minadv.training.fit`, to which ``how`` goes; ``attack`` and ``weight`` as for
-    :func:`mixed_loss`. Returns the :class:`~minadv.training.History`. Raises as both do.
+    Returns
+    -------
+    History
+        As :func:`~minadv.training.fit` returns it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`mixed_loss` and :func:`~minadv.training.fit` do.
     """
-    return fit(model, x, y, loss=mixed_loss(model, attack, weight=weight), **how)
+    return fit(model, x, y, objective=mixed_loss(model, attack, weight=weight), **how)
 
 
-def augment(x, y, *others):
+def augment(x: Array, y: Array, *others) -> tuple[Array, Array]:
     """The training set ``(x, y)`` enlarged by ``others``, each under the labels ``y`` (A6, E9).
 
-    Arguments: ``x``, images (N, ...); ``y``, their labels (N,); ``others``, any number of attack results or images, each of the shape and
-    dtype of ``x``: attacked images, negatives, ... Returns all images, and all labels. Raises :class:`ValueError` for others of another
-    make, and for labels that do not fit.
+    ``x``: images (N, ...). ``y``: their labels (N,). ``others``: any number of attack results or
+    images, such as attacked images or negatives. Returns all images and all labels. Raises
+    :class:`ValueError` if an array of ``others`` differs from ``x`` in shape or dtype, and for
+    labels that do not fit.
     """
     if y.shape[:1] != x.shape[:1]:
         raise ValueError(f"y must hold one label for each of {len(x)} images, got shape {y.shape}")

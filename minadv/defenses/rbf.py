@@ -1,8 +1,10 @@
 r"""A second opinion (D11): a model of another kind, and how far it disagrees with the first.
 
-A linear unit answers the louder the further an input lies from its boundary, in whatever direction; a radial basis function answers only
-near its center, and a network of them, far from everything that it was trained on, says nothing. Goodfellow et al. 2014, *Explaining and
-harnessing adversarial examples*, section 7; Vidnerová & Neruda 2018, *Deep networks with RBF layers to prevent adversarial examples*.
+The output of a linear unit grows with the distance from its boundary, even far from all data. A
+radial basis function responds only near its center. So a network of them says nothing far from
+everything that it was trained on. Goodfellow et al. 2014, *Explaining and harnessing adversarial
+examples*, section 7. Vidnerová & Neruda 2018, *Deep networks with RBF layers to prevent adversarial
+examples*.
 """
 
 from __future__ import annotations
@@ -15,19 +17,21 @@ import numpy as np
 from minadv import ops
 from minadv.autograd import raw
 from minadv.backend import asarray, to_numpy
-from minadv.checks import check_count, check_number
+from minadv.checks import check_count, check_number, check_rng
 from minadv.layers import Dense, Flatten, Layer, Sequential
 
 __all__ = ["RBF", "disagreement", "rbf_network"]
 
 
 class RBF(Layer):
-    r"""Radial basis functions, (N, D) -> (N, M): :math:`\phi_j(x) = e^{-\gamma_j \lVert x - c_j \rVert^2}`, 1 at the center :math:`c_j`.
+    r"""Radial basis functions, (N, D) -> (N, M).
 
-    Centers and widths are both trained; it is :math:`\log \gamma_j`, so that γ stays positive.
+    :math:`\phi_j(x) = e^{-\gamma_j \lVert x - c_j \rVert^2}` is 1 at its
+    center :math:`c_j`. Centers and widths are both trained. The parameter is
+    :math:`\log \gamma_j`, so that γ stays positive.
 
-    Arguments: ``center``, floating-point vectors (M, D), and ``gamma``, > 0, one over the square of a width, to start from. Raises
-    :class:`ValueError` or :class:`TypeError` naming a wrong argument.
+    ``center``: floating-point vectors (M, D) to start from. ``gamma``: > 0, one over the square of
+    a width, to start from. Raises :class:`ValueError` or :class:`TypeError` for a wrong argument.
     """
 
     names = ("center", "log_gamma")
@@ -36,10 +40,10 @@ class RBF(Layer):
         self.center = asarray(center).copy()
         if self.center.ndim != 2 or self.center.dtype.kind != "f":
             raise ValueError(
-                f"center must be floating-point vectors (M, D), got {self.center.dtype} of shape {self.center.shape}"
+                f"center must be floating-point vectors (M, D), "
+                f"got {self.center.dtype} of shape {self.center.shape}"
             )
-        if not check_number("gamma", gamma) > 0:
-            raise ValueError(f"gamma must be > 0, got {gamma!r}")
+        gamma = check_number("gamma", gamma, above=0)
         self.log_gamma = asarray(np.full(len(self.center), math.log(gamma), self.center.dtype))
 
     def apply(self, parameters, x, rng=None):
@@ -52,8 +56,10 @@ class RBF(Layer):
 
 
 def squared_distances(a, b):
-    r""":math:`\lVert a_n - b_m \rVert^2 = \lVert a_n \rVert^2 - 2 a_n \cdot b_m + \lVert b_m \rVert^2`, (N, D) and (M, D) -> (N, M), by one
-    matrix product."""
+    r"""Squared distances of all pairs of rows, (N, D) and (M, D) -> (N, M), by one matrix product.
+
+    :math:`\lVert a_n - b_m \rVert^2 = \lVert a_n \rVert^2 - 2 a_n \cdot b_m + \lVert b_m \rVert^2`
+    """
     return (
         ops.sum(a * a, axis=1, keepdims=True)
         - 2.0 * (a @ ops.transpose(b))
@@ -62,24 +68,34 @@ def squared_distances(a, b):
 
 
 def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequential:
-    """A network of one layer of :class:`RBF` units around ``centers`` of the training images ``x`` (N, ...); it is to be trained.
+    """An untrained network of :class:`RBF` units around ``centers`` of the images ``x``.
 
-    Images to logits, like the others. All γ start as one over the median of the images' squared distances from the nearest center: so
-    wide that most images lie inside a unit.
+    It maps images to logits, like the others. All γ start as one over the median of the images'
+    squared distances from the nearest center, so wide that most images lie inside a unit.
 
-    Arguments: ``x``, floating point; ``classes``; ``centers``, how many; ``rng``, generator or seed, draws the centers and the weights of
-    the last layer. Raises :class:`ValueError` for as many centers as images, and for images
-    that are all alike.
+    Parameters
+    ----------
+    x : array (N, ...)
+        Training images, floating point.
+    classes : int
+        How many logits.
+    centers : int
+        How many units, fewer than images.
+    rng : numpy.random.Generator or int
+        Draws the centers and the weights of the last layer.
+
+    Raises
+    ------
+    ValueError
+        If there are too many centers, or all images are alike.
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     flat = to_numpy(x).reshape(len(x), -1)
     if check_count("centers", centers) >= len(flat):
         raise ValueError(f"centers must be fewer than the images, {len(flat)}, got {centers}")
     order = rng.permutation(len(flat))
-    center, others = (
-        flat[order[:centers]],
-        flat[order[centers:][:1000]],
-    )  # 1000: enough for a median
+    center = flat[order[:centers]]
+    others = flat[order[centers:][:1000]]  # enough for a median
     width = float(np.median(squared_distances(others, center).min(axis=1)))  # squared
     if not width > 0:
         raise ValueError("x must hold images that differ, got copies of the same few")
@@ -89,10 +105,13 @@ def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequentia
 
 
 def disagreement(model: Callable, second: Callable) -> Callable:
-    r"""How far the ``second`` opinion q is from the ``model``'s p: :math:`\sum_k p_k \log (p_k / q_k)`, a function of images to (N,).
+    r"""How far the ``second`` opinion q is from the ``model``'s p.
 
-    Another label, or another confidence in the same one, both count. A score for :class:`~minadv.defenses.detection.Detector`;
-    differentiable, and finite also where both are sure. Both map images to logits (N, K).
+    It is :math:`\sum_k p_k \log (p_k / q_k)`.
+    The result is a differentiable function of images to (N,), a score for
+    :class:`~minadv.defenses.detection.Detector`. It grows with another label, and also with another
+    confidence in the same label. It is finite even where both are confident. Both models map images
+    to logits (N, K).
     """
 
     def score(x):

@@ -1,8 +1,9 @@
-r"""Random resizing and padding (E10): Xie et al. 2018, *Mitigating adversarial effects through randomization*.
+r"""Random resizing and padding (E10).
 
-Each prediction is the mean over many draws of: resize the image at random, put it at a random place in a frame of zeros, flip it with
-probability one half. There the frame is 331 pixels wide and the image 299 to 330; here the frame is the image's own size, and the image
-shrinks by the same shares.
+Xie et al. 2018, *Mitigating adversarial effects through randomization*. Each prediction is the mean
+over many draws. A draw resizes the image at random, puts it at a random place in a frame of zeros,
+and flips it with probability one half. In the paper the frame is 331 pixels wide and the image 299
+to 330. Here the frame has the image's own size, and the image shrinks by the same shares.
 """
 
 from __future__ import annotations
@@ -15,24 +16,26 @@ import numpy as np
 from minadv import ops
 from minadv.autograd import raw
 from minadv.backend import like
-from minadv.checks import check_count, check_number, check_rng
+from minadv.checks import check_choice, check_count, check_counts, check_number, check_rng
 from minadv.parallel import UNKNOWN_MODEL
 
 __all__ = ["RandomResizing", "resize"]
 
 
 def resize(x, size: tuple[int, int], *, method: str = "bilinear"):
-    r"""Images resized to ``size`` = (rows, columns): :math:`A x B^T` for each channel, one row of weights for each new row or column.
+    r"""Images resized to ``size`` = (rows, columns): :math:`A x B^T` for each channel.
 
-    Pixel i of n covers [i, i + 1) / n of the image, and the new pixel's center says where to look: at the pixel it lies in
-    (``"nearest"``), or in proportion between the two next centers (``"bilinear"``). This is PyTorch's ``nearest-exact``, and its
-    ``bilinear`` with ``align_corners=False``; where an image shrinks, nothing is smoothed before. At the same size it is the identity.
+    A and B have one row of weights for each new row or column. Pixel i of n covers [i, i + 1) / n
+    of the image, and the new pixel's center says where to look. ``"nearest"`` takes the pixel that
+    the center lies in. ``"bilinear"`` weighs the two closest centers. These are PyTorch's
+    ``nearest-exact``, and its ``bilinear`` with ``align_corners=False``. Nothing is smoothed before
+    an image shrinks. At the same size this is the identity.
 
-    Arguments: ``x``, images (N, H, W, C), floating point; ``size``, two counts; ``method``. Returns images (N, rows, columns, C);
+    ``x``: images (N, H, W, C), floating point. Returns images (N, rows, columns, C);
     differentiable. Raises :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
     n, h, w, c = _check_images(x)
-    rows, columns = _check_counts("size", size, "rows", "columns")
+    rows, columns = check_counts("size", size, "rows", "columns")
     A, B = _weights(h, rows, method), _weights(w, columns, method)
     return (
         x
@@ -42,20 +45,22 @@ def resize(x, size: tuple[int, int], *, method: str = "bilinear"):
 
 
 def _weights(old: int, new: int, method: str) -> np.ndarray:
-    """How much each of ``old`` pixels counts for each of ``new``: (new, old), rows that add up to 1."""
+    """How much each of ``old`` pixels counts for each of ``new``: (new, old). Rows add up to 1."""
+    check_choice("method", method, "nearest", "bilinear")
     center = (np.arange(new) + 0.5) * old / new
     if method == "nearest":
         return np.eye(old)[np.floor(center).astype(int)]
-    if method == "bilinear":
-        position = np.clip(center - 0.5, 0, old - 1)
-        left = np.floor(position).astype(int)
-        right, share = np.minimum(left + 1, old - 1), (position - left)[:, None]
-        return (1 - share) * np.eye(old)[left] + share * np.eye(old)[right]
-    raise ValueError(f"method must be 'nearest' or 'bilinear', got {method!r}")
+    position = np.clip(center - 0.5, 0, old - 1)
+    left = np.floor(position).astype(int)
+    right, share = np.minimum(left + 1, old - 1), (position - left)[:, None]
+    return (1 - share) * np.eye(old)[left] + share * np.eye(old)[right]
 
 
 def _products(A: np.ndarray, x, B: np.ndarray):
-    """:math:`A_d x_n B_d^T` for all pairs of matrices d and images n: (D, h, H), (N, H, W, C), (D, w, W) -> (D, N, h, w, C)."""
+    """:math:`A_d x_n B_d^T` for all pairs of matrices d and images n.
+
+    (D, h, H), (N, H, W, C), (D, w, W) -> (D, N, h, w, C).
+    """
     u = raw(x)
     A, B = (like(M[:, None, None].astype(u.dtype), u) for M in (A, B))  # (D, 1, 1, ., .)
     channels_first = ops.transpose(x, 0, 3, 1, 2)  # (N, C, H, W)
@@ -65,18 +70,42 @@ def _products(A: np.ndarray, x, B: np.ndarray):
 
 
 class RandomResizing:
-    r"""``model`` behind random resizing, padding and flips: logits whose softmax is the mean of the model's over all draws.
+    r"""``model`` behind random resizing, padding and flips.
 
-    One object is one set of draws, made from ``rng``; so it is a function like any other model, can be differentiated, and gives the same
-    answer again. Another seed makes independent draws. An attacker who knows the defence, but not the draws, attacks an object of their
-    own, and so follows a gradient averaged over draws (Athalye et al. 2018, *Synthesizing robust adversarial examples*). They take
-    ``average="logits"``: where the model is sure of each draw, the mean of the probabilities only counts votes, and its gradient
-    underflows; the mean of the logits, :math:`\tfrac{1}{D} \sum_d f(T_d x)`, has one wherever the model has.
+    It returns logits whose softmax is the mean of the model's over all draws. One object is one set
+    of draws, made from ``rng``. So it is a function like any other model, can be differentiated,
+    and gives the same answer again. Another seed makes independent draws.
 
-    Arguments: ``model`` f, from images (N, H, W, C) to logits; ``shape``, (H, W, C); ``draws``, how many (E10: 30); ``smallest``, the least
-    size as a share (E10: 299/331), the largest being one pixel less than the image; ``flip``, the probability of a flip (E10: 0.5; take 0
-    where mirror images mean something else, as for digits); ``method``, as for :func:`resize`; ``average``, of "probabilities" (E10) or
-    "logits"; ``rng``, a generator or a seed. Raises :class:`ValueError` or :class:`TypeError` naming a wrong argument.
+    An attacker who knows the defense, but not the draws, attacks an object of their own, and so
+    follows a gradient averaged over draws (Athalye et al. 2018, *Synthesizing robust adversarial
+    examples*). They take ``average="logits"``. Where the model is confident in each draw, the mean
+    of the probabilities only counts votes, and its gradient underflows. The mean of the logits,
+    :math:`\tfrac{1}{D} \sum_d f(T_d x)`, has a gradient wherever the model has one.
+
+    Parameters
+    ----------
+    model : function
+        f, from images (N, H, W, C) to logits.
+    shape : (H, W, C)
+        Of the images.
+    draws : int
+        How many draws (E10: 30).
+    smallest : float
+        The least size as a share (E10: 299/331). The largest is one pixel less than the image.
+    flip : float
+        The probability of a flip (E10: 0.5). Take 0 where mirror images mean something else, as
+        for digits.
+    method : {"bilinear", "nearest"}
+        As for :func:`resize`.
+    average : {"probabilities", "logits"}
+        What is averaged (E10: the probabilities).
+    rng : numpy.random.Generator or int
+        Makes the draws.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a wrong argument, which is named.
     """
 
     def __init__(
@@ -91,13 +120,9 @@ class RandomResizing:
         average: str = "probabilities",
         rng: np.random.Generator | int = 0,
     ):
-        if average not in ("probabilities", "logits"):
-            raise ValueError(f"average must be 'probabilities' or 'logits', got {average!r}")
-        self.model, self.shape, self.average = (
-            model,
-            _check_counts("shape", shape, "H", "W", "C"),
-            average,
-        )
+        self.model = model
+        self.shape = check_counts("shape", shape, "H", "W", "C")
+        self.average = check_choice("average", average, "probabilities", "logits")
         h, w, _ = self.shape
         least = max(1, round(h * check_number("smallest", smallest, least=0, most=1)))
         flip = check_number("flip", flip, least=0, most=1)
@@ -117,7 +142,7 @@ class RandomResizing:
         )  # (D, H, H) and (D, W, W)
 
     def views(self, x):
-        """What the model gets to see of images ``x`` (N, H, W, C), draw by draw: (D, N, H, W, C)."""
+        """What the model sees of images ``x`` (N, H, W, C), draw by draw: (D, N, H, W, C)."""
         if _check_images(x)[1:] != self.shape:
             raise ValueError(
                 f"x must be images (N, {', '.join(map(str, self.shape))}), got shape {raw(x).shape}"
@@ -130,9 +155,8 @@ class RandomResizing:
         z = ops.reshape(z, (d, n, raw(z).shape[-1]))
         if self.average == "logits":
             return ops.mean(z, axis=0)
-        return ops.logsumexp(ops.log_softmax(z), axis=0) - math.log(
-            d
-        )  # the log of the mean probability
+        # The log of the mean probability:
+        return ops.logsumexp(ops.log_softmax(z), axis=0) - math.log(d)
 
     def activation_bytes(self, shape: tuple, dtype) -> int:
         """What one example needs, all draws together (for :func:`minadv.parallel.chunk_size`)."""
@@ -143,18 +167,11 @@ class RandomResizing:
 
 
 def _framed(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``weights`` (new, old) at a random place in a frame of the old size: (old, old), zeros elsewhere."""
+    """``weights`` (new, old) at a random place in a frame of zeros of the old size: (old, old)."""
     new, old = weights.shape
     frame, corner = np.zeros((old, old)), rng.integers(old - new + 1)
     frame[corner : corner + new] = weights
     return frame
-
-
-def _check_counts(name: str, value, *axes: str) -> tuple[int, ...]:
-    """``value`` as positive integers, one for each of ``axes``."""
-    if not isinstance(value, tuple | list) or len(value) != len(axes):
-        raise ValueError(f"{name} must be ({', '.join(axes)}), got {value!r}")
-    return tuple(check_count(name, n) for n in value)
 
 
 def _check_images(x) -> tuple[int, int, int, int]:
