@@ -160,7 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
     if o.command == "selftest":
         selftest = importlib.import_module("homework.grader.selftest").selftest
         chosen = [o.name] if o.name else names()
-        return 0 if all([selftest(n, scale, o.workers, o.only) for n in chosen]) else 1
+        # How a cheat ends does not depend on the homework: at the small scale, all of them on one.
+        every = [scale == "full" or n == chosen[0] for n in chosen]
+        good = [selftest(n, scale, o.workers, o.only, e) for n, e in zip(chosen, every, strict=True)]
+        return 0 if all(good) else 1
     for name in names():
         h = load(name)
         print(f"{name}  {h.title} (about {h.hours} hours; {h.needs})")
