@@ -202,10 +202,10 @@ class Sandbox:
             os.close(self._printed)
             self._printed = None
         if self.folder is not None:
-            try:
+            with contextlib.suppress(RecursionError):
                 shutil.rmtree(self.folder, ignore_errors=True)
-            except RecursionError:  # folders in folders, without end
-                subprocess.run(["rm", "-rf", "--", self.folder], check=False, capture_output=True)
+            if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
+                subprocess.Popen(["rm", "-rf", "--", self.folder], stderr=subprocess.DEVNULL)
             self.folder = None
 
     # ------------------------------------------------------------------------------------------------ the wire
