@@ -95,11 +95,9 @@ def grade_folder(o) -> int:
 
 def _grade_over(o, executor) -> int:
     scale = "small" if o.small else "full"
-    again = tuple(o.regrade)
+    options = {"seed": o.course_seed, "again": tuple(o.regrade), "only": o.only, "scale": scale}
     try:
-        bad = grade_class(
-            o.name, o.folder, o.out, executor, seed=o.course_seed, scale=scale, again=again
-        )
+        bad = grade_class(o.name, o.folder, o.out, executor, **options)
     except (ValueError, OSError) as error:
         print(error)
         return 2
@@ -180,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--course-seed", default="public", help="keep it secret until grades are out")
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--dask", default="", help="the address of a Dask scheduler")
+    p.add_argument("--only", default="", help="a check or a part: B2, B")
     p.add_argument("--regrade", nargs="+", default=[], metavar="STUDENT")
     p.add_argument("--small", action="store_true", help="fewer examples")
     p = commands.add_parser("gradescope", help="write an autograder.zip")
