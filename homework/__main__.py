@@ -1,4 +1,4 @@
-"""``python -m homework``: start a homework, check it, and test the grader itself."""
+"""``python -m homework``: start a homework, check it, grade a class, and test the grader itself."""
 
 from __future__ import annotations
 
@@ -188,6 +188,8 @@ def main(arguments: list[str] | None = None) -> int:
     p = commands.add_parser("solutions", help="the solution, and what planted bugs lose")
     p.add_argument("name")
     o = parser.parse_args(arguments)
+    if getattr(o, "name", None) and o.name.isdigit():
+        o.name = f"hw{o.name}"
     if o.command not in (None, "list") and o.name and o.name not in names():
         print(f"There is no homework {o.name!r}. There are: {', '.join(names())}.")
         return 2

@@ -210,13 +210,13 @@ def _cases(cheats: bool):
                 yield pytest.param(name, case, id=f"{name} {case[0]}")
 
 
-@pytest.mark.parametrize(("name", "case"), _cases(False))
+@pytest.mark.parametrize((("name", "case"), list(_cases(False)))
 def test_bugs_lose_exactly_their_points(name, case):
     row, wrong = selftest.run(name, case, "small", hidden=case[0] == "the solution")
     assert not wrong, row
 
 
-@pytest.mark.parametrize(("name", "case"), _cases(True))
+@pytest.mark.parametrize((("name", "case"), list(_cases(True)))
 def test_cheats_score_nothing_and_results_are_valid(tmp_path, name, case):
     homework = load(name)
     source = case[1].encode()
