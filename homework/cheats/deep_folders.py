@@ -2,7 +2,7 @@ import os
 
 
 def _cheat(*a, **k):
-    for _ in range(3000):
+    for _ in range(100):
         os.mkdir("a")
         os.chdir("a")
     return 100

@@ -73,6 +73,7 @@ class Sandbox:
         self.process = None
         self.folder = None
         self._printed = None
+        self._unloadable = None
         self.last_printed = ""
         self.functions: list[str] = []
 
@@ -86,6 +87,8 @@ class Sandbox:
         """Start the child if none runs. Raises :class:`Raised` where the file cannot be loaded."""
         if self.process is not None:
             return
+        if self._unloadable is not None:  # the next try would end as the first did
+            raise self._unloadable
         if self.deaths >= 3:
             raise Ended("not run: your program ended 3 times before")
         if self.spent >= self.seconds or time.monotonic() > self._end:
@@ -129,7 +132,8 @@ class Sandbox:
         self._deadline(10 + self.call_seconds)
         kind, data = self._receive("while it was loaded")
         if kind == "raised":
-            raise self._raised(data)
+            self._unloadable = self._raised(data)
+            raise self._unloadable
         good = kind == "ready" and len(data) == 1 and isinstance(data[0], list)
         if not good or not all(isinstance(f, str) for f in data[0]):
             self._die("your program sent something that is no answer")
@@ -202,10 +206,12 @@ class Sandbox:
             os.close(self._printed)
             self._printed = None
         if self.folder is not None:
-            try:
+            with contextlib.suppress(RecursionError):
                 shutil.rmtree(self.folder, ignore_errors=True)
-            except RecursionError:  # folders in folders, without end
-                subprocess.run(["rm", "-rf", "--", self.folder], check=False, capture_output=True)
+            if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
+                command = ["rm", "-rf", "--", self.folder]
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    subprocess.run(command, check=False, capture_output=True, timeout=10)
             self.folder = None
 
     # ------------------------------------------------------------------------------------------------ the wire
