@@ -1,7 +1,8 @@
 """Homework 3: iterated FGSM and PGD. Write the six parts; hand in this file.
 
-Images are flat rows: ``x`` is (N, D), float64. Arguments are read-only: work on copies. ``minadv.vjp(model, x)`` gives
-``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
+Images are flat rows: ``x`` is (N, D), float64. Arguments are read-only: work on copies.
+``minadv.vjp(model, x)`` gives ``(logits, pull)``, and ``pull(g)`` is g times the derivative of the
+logits by x.
 """
 
 import numpy as np
@@ -10,7 +11,10 @@ from minadv import vjp
 
 
 def margin(logits, label):
-    """Given: the log-odds m = z_y - log sum_{j != y} exp(z_j) of the label, (N,), and its derivative by the logits, (N, K)."""
+    """Given: (m, dm), the log-odds of the label (N,), and their derivative by the logits (N, K).
+
+    m = z_y - log sum_{j != y} exp(z_j). logits: (N, K); label: (N,) integers.
+    """
     is_label = label[:, None] == np.arange(logits.shape[1])
     others = np.where(is_label, -np.inf, logits)
     top = others.max(axis=1, keepdims=True)
@@ -21,11 +25,13 @@ def margin(logits, label):
 
 
 def iterate(gradient, x, eps, steps, low, high):
-    """Iterated FGSM: T = steps steps z <- z + (eps / T) sign(gradient(z)), each limited to [low, high].
+    """Iterated FGSM: T = `steps` steps along the sign of the gradient.
 
-    gradient: a function of (N, D) that gives (N, D), the gradient of the loss to raise; x: (N, D); eps >= 0;
-    steps >= 1; low, high: (N, D), the ends of the ball inside the bounds, as `ball` of homework 2 gives them. Asks for T
-    gradients: the first at x, each other one at the newest z. Returns the last z, (N, D).
+    Each is z <- z + (eps / T) sign(gradient(z)), limited to [low, high]. gradient: a function of
+    (N, D) that gives (N, D), the gradient of the loss to raise; x: (N, D); eps >= 0; steps >= 1;
+    low, high: (N, D), the ends of the ball inside the bounds, as `ball` of homework 2 gives them.
+    Asks for T gradients: the first at x, each other one at the newest z. Returns the last z, (N,
+    D).
 
     >>> x = np.array([[0.5, 0.9]])
     >>> iterate(lambda z: np.ones_like(z), x, 0.25, 2, x - 0.25, np.minimum(x + 0.25, 1)).tolist()
@@ -42,8 +48,8 @@ def iterate(gradient, x, eps, steps, low, high):
 def project_l2(z, x, eps):
     """The nearest point to z with ||p - x||_2 <= eps, image by image.
 
-    z, x: (N, D); eps >= 0. Returns (N, D). A z that is inside stays bit for bit. An image's result does not depend on
-    the other images.
+    z, x: (N, D); eps >= 0. Returns (N, D). A z that is inside stays bit for bit. An image's result
+    does not depend on the other images.
 
     >>> project_l2(np.array([[3.0, 4.0], [0.0, 0.5]]), np.zeros((2, 2)), 1.0).round(12).tolist()
     [[0.6, 0.8], [0.0, 0.5]]
@@ -59,8 +65,9 @@ def project_l2(z, x, eps):
 def steepest(g, norm):
     """The direction of unit size along which a function with the gradient g rises most.
 
-    g: (N, D); norm: "linf" gives sign(g), "l2" gives g / ||g||_2, image by image. Returns (N, D). An image whose g is 0
-    everywhere gets 0. The length is 1 also where the components of g are 1e-200 or 1e200.
+    g: (N, D); norm: "linf" gives sign(g), "l2" gives g / ||g||_2, image by image. Returns (N, D).
+    An image whose g is 0 everywhere gets 0. The length is 1 also where the components of g are
+    1e-200 or 1e200.
 
     >>> steepest(np.array([[3.0, -4.0], [0.0, 0.0]]), "l2").round(12).tolist()
     [[0.6, -0.8], [0.0, 0.0]]
@@ -76,10 +83,11 @@ def steepest(g, norm):
 
 
 def random_start(x, eps, low, high, norm, rng):
-    """A point drawn uniformly from the ball of radius eps around each image, then limited to [low, high].
+    """A point drawn uniformly from the ball of radius eps around each image.
 
-    x: (N, D), inside the bounds; eps >= 0; low, high: two numbers; norm: "linf" or "l2"; rng: a
-    `numpy.random.Generator`, the only source of chance. Each image has a draw of its own. Returns (N, D).
+    It is then limited to [low, high]. x: (N, D), inside the bounds; eps >= 0; low, high: two
+    numbers; norm: "linf" or "l2"; rng: a `numpy.random.Generator`, the only source of chance. Each
+    image has a draw of its own. Returns (N, D).
 
     >>> random_start(np.zeros((1, 2)), 0.0, 0.0, 1.0, "l2", np.random.default_rng(7)).tolist()
     [[0.0, 0.0]]
@@ -96,10 +104,10 @@ def random_start(x, eps, low, high, norm, rng):
 
 
 def keep_best(best, new):
-    """Image by image the better of two candidates: success beats failure, then the higher score wins.
+    """Image by image the better of two candidates.
 
-    best, new: dicts of "success" (N,) truth values, "score" (N,), "z" (N, D). Returns such a dict. Where both are equal,
-    either is right.
+    Success beats failure; then the higher score wins. best, new: dicts of "success" (N,) truth
+    values, "score" (N,), "z" (N, D). Returns such a dict. Where both are equal, either is right.
 
     >>> a = {"success": np.array([True]), "score": np.array([1.0]), "z": np.array([[0.0]])}
     >>> b = {"success": np.array([False]), "score": np.array([2.0]), "z": np.array([[1.0]])}
@@ -120,10 +128,11 @@ def keep_best(best, new):
 def pgd(model, x, *, y=None, target=None, eps, alpha, steps, rng, norm="linf", low=0.0, high=1.0):
     """Projected gradient descent from one random start: the best of x, the start, and all iterates.
 
-    model: images to logits (N, K); x: (N, D) inside [low, high]; exactly one of y (the label to leave) and target (the
-    label to reach), (N,) integers. The score is the margin of the target, or minus the margin of y. Success: the
-    largest logit is the target's, or is not y's. One step is z + alpha * steepest(gradient of the score), brought back
-    into the ball of radius eps ("linf" or "l2") around x, and into [low, high]. Returns x_adv (N, D).
+    model: images to logits (N, K); x: (N, D) inside [low, high]; exactly one of y (the label to
+    leave) and target (the label to reach), (N,) integers. The score is the margin of the target, or
+    minus the margin of y. Success: the largest logit is the target's, or is not y's. One step is z
+    + alpha * steepest(gradient of the score), brought back into the ball of radius eps ("linf" or
+    "l2") around x, and into [low, high]. Returns x_adv (N, D).
     """
     # begin solution: F
     label, sign = (y, -1.0) if target is None else (target, 1.0)

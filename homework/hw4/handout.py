@@ -45,22 +45,20 @@ def draw(row):
 # $$\frac{\partial F_t}{\partial x_i} \quad \text{and} \quad
 # \sum_{j \ne t} \frac{\partial F_j}{\partial x_i}.$$
 #
-# `pull(g)` gives $\sum_j g_j \, \partial z_j / \partial x$. So one pull with a 1 at the target gives
-# the first, and one with a 1 everywhere else gives the second.
+# `pull(g)` gives $\sum_j g_j \, \partial z_j / \partial x$. So one pull with a 1 at the target
+# gives the first, and one with a 1 everywhere else gives the second.
 #
-# With the probabilities $F = \mathrm{softmax}(z)$ one pull is enough. The derivative of the softmax is
-# $\partial F_t / \partial z_j = F_t (\delta_{tj} - F_j)$, where $\delta_{tj}$ is 1 for $j = t$ and 0
-# elsewhere. And since all $F_j$ add up to 1, the second sum is minus the first derivative. With the
-# log-odds $m$ of the target, $F_t = \sigma(m)$, so $\nabla F_t = F_t (1 - F_t) \nabla m$.
+# With the probabilities $F = \mathrm{softmax}(z)$ one pull is enough. The derivative of the softmax
+# is $\partial F_t / \partial z_j = F_t (\delta_{tj} - F_j)$, where $\delta_{tj}$ is 1 for $j = t$
+# and 0 elsewhere. And since all $F_j$ add up to 1, the second sum is minus the first derivative.
+# With the log-odds $m$ of the target, $F_t = \sigma(m)$, so $\nabla F_t = F_t (1 - F_t) \nabla m$.
 
 
 # %%
 def derivatives():
     for outputs in ("logits", "probabilities"):
         dt, do = hw4.forward_derivative(model, two, six, outputs)
-        print(
-            f"{outputs}: the target's largest slope is {dt.max():.3g}, the others' steepest fall {do.min():.3g}"
-        )
+        print(f"{outputs}: dt goes up to {dt.max():.3g}, do goes down to {do.min():.3g}")
 
 
 show(derivatives)
@@ -68,8 +66,8 @@ show(derivatives)
 # %% [markdown]
 # ## B. The saliency map
 #
-# A pixel that is made brighter should raise the target and lower the others. Where it does both, its
-# saliency is the product; elsewhere it is 0:
+# A pixel that is made brighter should raise the target and lower the others. Where it does both,
+# its saliency is the product; elsewhere it is 0:
 #
 # $$S_i = 0 \;\text{ if }\; \frac{\partial F_t}{\partial x_i} < 0 \;\text{ or }\;
 # \sum_{j \ne t} \frac{\partial F_j}{\partial x_i} > 0, \qquad
@@ -86,9 +84,9 @@ show(lambda: print("darker:  ", hw4.saliency(dt, do, -1.0).tolist()))
 # %% [markdown]
 # ## C. The best pixel
 #
-# Some pixels are not free: they are at the bound, or the budget is used up. Take the largest $S$ of the
-# free ones. If the map is 0 on all of them, `argmax` answers 0, the corner pixel, which helps nobody.
-# Answer -1 instead, so that the attack can stop.
+# Some pixels are not free: they are at the bound, or the budget is used up. Take the largest $S$ of
+# the free ones. If the map is 0 on all of them, `argmax` answers 0, the corner pixel, which helps
+# nobody. Answer -1 instead, so that the attack can stop.
 
 # %%
 S = np.array([[1.0, 5.0, 2.0], [0.0, 0.0, 0.0]])
@@ -98,9 +96,9 @@ show(lambda: print("best pixels:", hw4.best_pixel(S, free).tolist()))
 # %% [markdown]
 # ## D. The best pair of pixels
 #
-# With the logits, few single pixels help the target and hurt the others. The paper so looks at pairs
-# and asks the conditions of the sums: a pixel that helps much and hurts nobody goes with one that
-# hurts the others much. A pair of two inadmissible pixels can so be the best one. There are
+# With the logits, few single pixels help the target and hurt the others. The paper so looks at
+# pairs and asks the conditions of the sums: a pixel that helps much and hurts nobody goes with one
+# that hurts the others much. A pair of two inadmissible pixels can so be the best one. There are
 # $D(D-1)/2$ pairs, 2,016 of 64 pixels: try them all. A pixel is no pair with itself.
 
 # %%
@@ -117,8 +115,8 @@ show(lambda: print("best pair:", hw4.best_pair(dt, do, np.ones((1, 3), bool)).to
 # When is a pixel free? It is not at the end of its way. And it has changed already, or fewer than
 # `budget` pixels have. Count pixels and not steps: with $\theta = 0.5$ a pixel may move twice.
 #
-# An image is done when its largest logit is the target's, or when no free pixel has a saliency above
-# 0. From then on it must not change.
+# An image is done when its largest logit is the target's, or when no free pixel has a saliency
+# above 0. From then on it must not change.
 
 
 # %%
