@@ -327,10 +327,14 @@ def _better_of_the_trace(g: Grading, served, z, x, y, eps, norm):
     success, score = rank(served.answer.model(z))
     for arguments, answer in [((None, x), served.answer.model(x)), *_logits(served)]:
         point = np.asarray(arguments[1])
-        if point.shape != x.shape or np.abs(point - x).max() > eps * (1 + 1e-9):
+        if point.shape != x.shape:
             continue
+        far = np.abs(point - x).max(axis=1)
+        if norm == "l2":
+            far = np.sqrt(((point - x) ** 2).sum(axis=1))
+        inside = (far <= eps * (1 + 1e-9)) & (point.min(axis=1) >= 0) & (point.max(axis=1) <= 1)
         s, m = rank(answer)
-        lost = (s & ~success) | ((s == success) & (m > score + 1e-6))
+        lost = inside & ((s & ~success) | ((s == success) & (m > score + 1e-6)))
         if lost.any():
             i = int(lost.argmax())
             g.fail(

@@ -152,7 +152,7 @@ def _pair(g: Grading, dt, do, free, value):
         top = max(every, key=every.get)
         right = f"; pair {top} has {every[top]:g}"
         g.expect(p < q, f"image {i}: ({p}, {q}) is no pair with p < q{right}")
-        g.expect(0 <= p and q < dt.shape[1], f"image {i}: ({p}, {q}) are no pixels{right}")
+        g.expect(p >= 0 and q < dt.shape[1], f"image {i}: ({p}, {q}) are no pixels{right}")
         g.expect(free[i, p] and free[i, q], f"image {i}: pixel {p} or {q} is not free{right}")
         got = every.get((p, q), 0)
         g.expect(got > 0, f"image {i}: pair ({p}, {q}) is not admissible{right}")
