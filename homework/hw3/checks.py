@@ -352,16 +352,17 @@ def f2(g: Grading):
     x, y = g.course.x, g.course.y
     if not g.hidden:
         x, y = x[::2], y[::2]
-    for norm, eps, alpha, steps in (("linf", 0.1, 0.01, 40), ("l2", 0.5, 0.1, 10)):
+    # Over 60 seeds the counts have standard deviations of 1.2 and 2.6 images: slacks of 5 of them.
+    for norm, eps, alpha, steps, slack in (("linf", 0.1, 0.01, 40, 6), ("l2", 0.5, 0.1, 10, 13)):
         given = {"y": y, "eps": eps, "alpha": alpha, "steps": steps, "norm": norm}
         served = network(net)
         z = g.call("pgd", served, x, rng=np.random.SeedSequence(0), shape=x.shape, **given)
         _in_the_ball(g, z, x, eps, norm)
         _better_of_the_trace(g, served, z, x, y, eps, norm)
         right = [
-            g.reference.pgd(net, x, rng=np.random.default_rng(seed), **given) for seed in range(3)
+            g.reference.pgd(net, x, rng=np.random.default_rng(seed), **given) for seed in range(5)
         ]
-        need = min(int((net(v).argmax(axis=1) != y).sum()) for v in right) - 4
+        need = min(int((net(v).argmax(axis=1) != y).sum()) for v in right) - slack
         fooled = int((net(z).argmax(axis=1) != y).sum())
         g.expect(
             fooled >= need,
