@@ -239,7 +239,8 @@ def test_without_a_wall_the_fence_refuses_to_open_the_answers(tmp_path):
     body = f"""
 from homework.grader.worker import _refuse
 _refuse([{str(tmp_path)!r}])
-for read in (lambda p: open(p), lambda p: __import__("os").listdir(__import__("os").path.dirname(p))):
+import os
+for read in (lambda p: open(p), lambda p: os.listdir(os.path.dirname(p))):
     try:
         read({str(tmp_path / "secret.py")!r})
     except PermissionError:
@@ -302,3 +303,29 @@ grade(h, source, Course(), report=keep, call_seconds=100)
         time.sleep(0.1)
     else:
         pytest.fail("the child still runs")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="user namespaces")
+def test_a_user_without_root_is_shut_in_as_well(tmp_path):
+    (tmp_path / "home").mkdir()
+    tmp_path.chmod(0o755)
+    body = f"""
+import importlib, os, sys
+from homework.grader import worker
+for name in worker.COMMON:
+    importlib.import_module(name)
+os.chdir({str(tmp_path)!r})
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+if not worker._shut_in(".", -1, -1):
+    sys.exit("no namespaces")
+assert os.listdir("/") == ["home"], os.listdir("/")
+try:
+    os.chroot("/home")
+except PermissionError:
+    print("shut in")
+"""
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True)
+    if "no namespaces" in done.stderr:
+        pytest.skip("this system has no user namespaces")
+    assert done.stdout == "shut in\n", done.stderr
