@@ -117,7 +117,7 @@ def task(name: str, source: bytes, seed: str, weights: bytes, scale: str, only: 
 
 
 def _task(name, source, seed, weights, scale, only) -> dict:
-    parallel._worker.busy = True  # no threads of ours in a process that grades
+    parallel._here.busy = True  # no threads of ours in a process that grades
     homework = load(name)
     started, usage = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as folder:

@@ -276,6 +276,7 @@ class Sandbox:
             late = now > self._end or (now > self._wall_end and not _runnable(self.process.pid))
             if late or _cpu_seconds(self.process.pid) > self._cpu_end:
                 if time.monotonic() > self._end or self._used() >= self.seconds:
+                    self._end = 0  # no further call
                     self._die(
                         f"all calls together took more than {self.seconds} CPU seconds, or "
                         f"{2.5 * self.seconds:g} seconds"
