@@ -1,4 +1,4 @@
-"""``python -m homework``: start a homework, check it, and test the grader itself."""
+"""``python -m homework``: start a homework, check it, grade a class, and test the grader itself."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import argparse
 import importlib
 import platform
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 import minadv
+from homework.grader.classroom import files_of, grade_class, pick
 from homework.grader.course import Course
-from homework.grader.engine import MOST_CALLS, grade  # noqa: F401
+from homework.grader.engine import grade
 from homework.grader.feedback import report
-from homework.grader.sandbox import MOST_SOURCE
 from homework.grader.stubs import ROOT, load, names, solution_source, stub, student_questions
 
 
@@ -64,33 +66,55 @@ You may use NumPy and what `{file}` imports. Reading the library is allowed, cop
 """
 
 
-def read_submission(name: str, folder: Path) -> tuple[bytes | None, str]:
+def read_submission(name: str, path: Path) -> tuple[bytes | None, str]:
     """The submission's bytes, or None and a sentence that says what is wrong."""
-    wanted = f"{name}.py"
-    path = folder
-    if folder.is_dir():
-        found = [p for p in (folder / wanted, *sorted(folder.glob(f"*/{wanted}"))) if p.is_file()]
-        if not found:
-            near = sorted(p.name for p in folder.rglob("*") if name in p.name.lower())[:3]
-            return None, f"There is no {wanted} in {folder}." + (
-                f" Found {', '.join(near)}: rename it." if near else ""
-            )
-        if len(found) > 1 and found[0].parent != folder:
-            return None, f"There is more than one {wanted} in {folder}: keep one."
-        path = found[0]
-    if path.is_symlink() or not path.is_file():
-        return None, f"{path} is no regular file."
-    source = path.read_bytes()
-    if len(source) > MOST_SOURCE:
-        return None, f"{path} is larger than {MOST_SOURCE // 1024} KiB."
     try:
-        source.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return (
-            None,
-            f"{path} is not UTF-8: byte {error.start} is {source[error.start]:#x}. Save it as UTF-8.",
-        )
-    return source, ""
+        if path.suffix == ".py" and path.is_file() and not path.is_symlink():
+            return pick({f"{name}.py": path.read_bytes()}, f"{name}.py")
+        if not path.exists():
+            return None, f"There is no {path}."
+        source, wrong = pick(files_of(path), f"{name}.py")
+        return source, wrong and f"{path}: {wrong}."
+    except (ValueError, OSError) as error:
+        return None, f"{path}: {error}"
+
+
+def grade_folder(o) -> int:
+    """Grade a class over the executor that the options name."""
+    if o.dask:
+        try:
+            from distributed import Client
+        except ImportError:
+            print("--dask needs the package distributed: pip install distributed")
+            return 2
+        with Client(o.dask) as client:
+            return _grade_over(o, client.get_executor())
+    with ProcessPoolExecutor(o.workers, mp_context=get_context("spawn")) as pool:
+        return _grade_over(o, pool)
+
+
+def _grade_over(o, executor) -> int:
+    scale = "small" if o.small else "full"
+    options = {"seed": o.course_seed, "again": tuple(o.regrade), "only": o.only, "scale": scale}
+    try:
+        bad = grade_class(o.name, o.folder, o.out, executor, **options)
+    except (ValueError, OSError) as error:
+        print(error)
+        return 2
+    print(f"{o.out}; a report for each student in {o.out.parent / 'reports'}")
+    if bad:
+        print(f"{bad} submissions were not graded: see the column why, then run this again.")
+    return 1 if bad else 0
+
+
+def solutions(name: str) -> int:
+    """Print where the solution is, the planted bugs and what each loses, and the solution."""
+    print(ROOT / name / "solution.py")
+    for bug in importlib.import_module(f"homework.{name}.bugs").BUGS:
+        print(f"  {bug.name:<40} loses {', '.join(sorted(bug.loses))}")
+    print()
+    print(solution_source(name))
+    return 0
 
 
 def check(name: str, folder: Path, only: str, scale: str) -> int:
@@ -147,20 +171,49 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--small", action="store_true", help="fewer examples")
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--only", default="", help="cases whose name contains this")
+    p = commands.add_parser("grade", help="grade a folder of submissions")
+    p.add_argument("name")
+    p.add_argument("folder", type=Path)
+    p.add_argument("--out", type=Path, default=Path("grades.csv"))
+    p.add_argument("--course-seed", default="public", help="keep it secret until grades are out")
+    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--dask", default="", help="the address of a Dask scheduler")
+    p.add_argument("--only", default="", help="a check or a part: B2, B")
+    p.add_argument("--regrade", nargs="+", default=[], metavar="STUDENT")
+    p.add_argument("--small", action="store_true", help="fewer examples")
+    p = commands.add_parser("gradescope", help="write an autograder.zip")
+    p.add_argument("name")
+    p.add_argument("--course-seed", default="public")
+    p.add_argument("--out", type=Path, default=Path("autograder.zip"))
+    p = commands.add_parser("solutions", help="the solution, and what planted bugs lose")
+    p.add_argument("name")
     o = parser.parse_args(arguments)
-    if o.command in ("start", "check", "selftest") and o.name and o.name not in names():
+    if getattr(o, "name", None) and o.name.isdigit():
+        o.name = f"hw{o.name}"
+    if o.command not in (None, "list") and o.name and o.name not in names():
         print(f"There is no homework {o.name!r}. There are: {', '.join(names())}.")
         return 2
     if o.command == "start":
         folder = o.folder or o.out or Path(o.name)
         return start(o.name, folder, o.force)
     scale = "small" if getattr(o, "small", False) else "full"
+    if o.command == "grade":
+        return grade_folder(o)
+    if o.command == "gradescope":
+        return importlib.import_module("homework.grader.gradescope").write(
+            o.name, o.course_seed, o.out
+        )
+    if o.command == "solutions":
+        return solutions(o.name)
     if o.command == "check":
         return check(o.name, o.folder, o.only, scale)
     if o.command == "selftest":
         selftest = importlib.import_module("homework.grader.selftest").selftest
         chosen = [o.name] if o.name else names()
-        return 0 if all([selftest(n, scale, o.workers, o.only) for n in chosen]) else 1
+        # How a cheat ends does not depend on the homework: at the small scale, all of them on one.
+        every = [scale == "full" or n == chosen[0] for n in chosen]
+        good = [selftest(n, scale, o.workers, o.only, e) for n, e in zip(chosen, every, strict=True)]
+        return 0 if all(good) else 1
     for name in names():
         h = load(name)
         print(f"{name}  {h.title} (about {h.hours} hours; {h.needs})")

@@ -3,12 +3,15 @@
 import inspect
 import json
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from homework.__main__ import main, read_submission
-from homework.grader import sandbox, selftest
+from homework.grader import sandbox, selftest, stubs
 from homework.grader.course import Course
 from homework.grader.engine import grade
 from homework.grader.feedback import report
@@ -200,22 +203,95 @@ def test_an_error_of_the_grader_gives_no_score(tmp_path, monkeypatch):
     assert "score" not in json.loads((tmp_path / "results.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "case", [c[0] for c in selftest.cases("hw2") if not c[0].startswith("cheat")]
-)
-def test_bugs_lose_exactly_their_points(case):
-    chosen = next(c for c in selftest.cases("hw2") if c[0] == case)
-    row, wrong = selftest.run("hw2", chosen, "small")
+def _cases(cheats: bool):
+    for name in names():
+        for case in selftest.cases(name, name == "hw2"):
+            if case[0].startswith("cheat") == cheats:
+                yield pytest.param(name, case, id=f"{name} {case[0]}")
+
+
+@pytest.mark.parametrize((("name", "case"), list(_cases(False)))
+def test_bugs_lose_exactly_their_points(name, case):
+    row, wrong = selftest.run(name, case, "small", hidden=case[0] == "the solution")
     assert not wrong, row
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in selftest.cases("hw2") if c[0].startswith("cheat")], ids=lambda c: c[0]
-)
-def test_cheats_score_nothing_and_results_are_valid(tmp_path, case):
-    homework = load("hw2")
-    outcomes = grade(homework, case[1].encode(), Course(), hidden=False, scale="small")
+@pytest.mark.parametrize((("name", "case"), list(_cases(True)))
+def test_cheats_score_nothing_and_results_are_valid(tmp_path, name, case):
+    homework = load(name)
+    source = case[1].encode()
+    limits = {"hidden": False, "scale": "small", "call_seconds": 0.5}
+    outcomes = grade(homework, source, Course(), **limits)
     write_results(tmp_path / "results.json", homework, outcomes, done=True)
     result = json.loads((tmp_path / "results.json").read_text())
     assert result["score"] == 0
     assert all(t["score"] == 0 for t in result["tests"])
+
+
+def test_the_answers_cannot_be_read_from_the_disk():
+    path = str(stubs.ROOT / "hw2" / "solution.py")
+    with pytest.raises(Raised, match="FileNotFoundError|PermissionError"):
+        run(f"def f(): return open({path!r}).read()")
+
+
+def test_without_a_wall_the_fence_refuses_to_open_the_answers(tmp_path):
+    (tmp_path / "secret.py").write_text("answer")
+    body = f"""
+from homework.grader.worker import _refuse
+_refuse([{str(tmp_path)!r}])
+for read in (lambda p: open(p), lambda p: __import__("os").listdir(__import__("os").path.dirname(p))):
+    try:
+        read({str(tmp_path / "secret.py")!r})
+    except PermissionError:
+        print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused"] * 2
+
+
+def test_all_calls_together_have_a_limit():
+    source = "def f():\n    while True: pass"
+    with Sandbox(source.encode(), "hw2", call_seconds=5, seconds=1) as box:
+        with pytest.raises(Ended, match="together|ended in f"):
+            box.call("f")
+        with pytest.raises(Ended, match="not run"):
+            box.call("f")
+
+
+def test_where_the_folder_cannot_be_written_the_report_says_all(tmp_path, capsys):
+    wrong = solution_source("hw2").replace("eps * (W / length)", "eps * W")
+    (tmp_path / "hw2.py").write_text(wrong, encoding="utf-8")
+    (tmp_path / "failures").write_text("")  # as a read-only folder, but for root as well
+    assert main(["check", "hw2", str(tmp_path), "--small", "--only", "B2"]) == 1
+    assert "length is" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_kill_9_of_the_grader_leaves_a_valid_result_and_no_process(tmp_path):
+    body = f"""
+from pathlib import Path
+from homework.grader.course import Course
+from homework.grader.engine import grade
+from homework.grader.results import write_results
+from homework.grader.stubs import load
+h = load("hw2")
+source = b"import time\\ndef logit_and_probability(*a): time.sleep(600)"
+keep = lambda o: write_results(Path({str(tmp_path)!r}) / "results.json", h, o, done=False)
+grade(h, source, Course(), report=keep, call_seconds=100)
+"""
+    with subprocess.Popen([sys.executable, "-c", body]) as grader:
+        path = Path(f"/proc/{grader.pid}/task/{grader.pid}/children")
+        for _ in range(600):
+            children = path.read_text().split()
+            if children and (tmp_path / "results.json").exists():
+                break
+            time.sleep(0.1)
+        time.sleep(0.5)  # by then it asked the system to be ended with us, most likely
+        grader.kill()
+    assert json.loads((tmp_path / "results.json").read_text())["score"] == 0
+    for _ in range(100):
+        if not any(Path(f"/proc/{p}/cmdline").exists() for p in children):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the child still runs")

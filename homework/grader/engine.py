@@ -238,10 +238,13 @@ def grade(
     hidden=True,
     scale="full",
     report=None,
+    call_seconds=None,
+    usage=None,
 ):
     """Run the checks on a submission and return its outcomes; ``report(outcomes)`` is called after each.
 
     Every check runs, whatever failed before it. ``source``: the file's bytes, or None where there is none.
+    ``call_seconds``: instead of the homework's. ``usage``: a dict that gets the child's CPU seconds and peak KiB.
     """
     from homework.grader.stubs import reference_of
 
@@ -250,8 +253,7 @@ def grade(
     outcomes = [Outcome(c, h) for c in chosen for h in (False, True) if (hidden if h else public)]
     report = report or (lambda outcomes: None)
     report(outcomes)
-    call_seconds = homework.call_seconds if scale == "full" else min(2, homework.call_seconds)
-    limits = {"call_seconds": call_seconds, "seconds": homework.seconds}
+    limits = {"call_seconds": call_seconds or homework.call_seconds, "seconds": homework.seconds}
     with Sandbox(
         source or b"", homework.name, homework.kit, megabytes=homework.megabytes, **limits
     ) as box:
@@ -261,9 +263,11 @@ def grade(
             )
             _run(outcome, grading, box)
             outcome.notes += [f"NumPy said: {w}" for w in grading.warned]
-            if outcome.status == "failed" and (printed := box.printed()):
+            if outcome.status == "failed" and (printed := box.printed() or box.last_printed):
                 outcome.notes.append(f"your code printed: {printed}")
             report(outcomes)
+    if usage is not None:
+        usage |= {"cpu": round(box.spent, 2), "peak": box.peak}
     return outcomes
 
 

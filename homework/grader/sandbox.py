@@ -18,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+import minadv
 from homework.grader import worker
 from homework.grader.kit import write_kit
 
 MOST_SOURCE = 1 << 18  # bytes of a submission
+# Where the answers are.
+FORBIDDEN = Path(__file__).parent.parent, Path(minadv.__file__).parent
 
 
 class Ended(Exception):
@@ -54,7 +57,8 @@ class Sandbox:
     """One submission, run by ``python -I`` in a folder and a session of its own. Use as a context manager.
 
     ``source``: bytes of the student's file; ``name``: ``"hw2"``; ``kit``: modules of minadv it may see;
-    ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of one process.
+    ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of all calls together (wall:
+    2.5 times that).
     """
 
     def __init__(
@@ -63,8 +67,13 @@ class Sandbox:
         self.source, self.name, self.kit = source, name, kit
         self.call_seconds, self.seconds, self.megabytes = call_seconds, seconds, megabytes
         self.deaths = 0
+        self.spent = 0.0  # CPU seconds of the processes that ended
+        self.peak = 0  # KiB, the largest that a process was, where the system says
+        self._end = time.monotonic() + 2.5 * seconds
         self.process = None
         self.folder = None
+        self._printed = None
+        self.last_printed = ""
         self.functions: list[str] = []
 
     def __enter__(self):
@@ -79,6 +88,8 @@ class Sandbox:
             return
         if self.deaths >= 3:
             raise Ended("not run: your program ended 3 times before")
+        if self.spent >= self.seconds or time.monotonic() > self._end:
+            raise Ended(f"not run: all {self.seconds} CPU seconds, or {2.5 * self.seconds:g} seconds, are used up")
         self.folder = Path(tempfile.mkdtemp(prefix="homework-"))
         try:
             self._launch()
@@ -93,6 +104,8 @@ class Sandbox:
         shutil.copyfile(worker.__file__, kit / "worker.py")
         path = home / f"{self.name}.py"
         path.write_bytes(self.source)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._printed = os.open(home / "printed", flags, 0o600)
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         if sys.platform == "win32":
@@ -100,7 +113,8 @@ class Sandbox:
         owner = _other_user(self.folder, home)
         _adopt_orphans()
         self._strangers = _children()
-        command = [sys.executable, "-I", "-B", str(kit / "worker.py"), str(path), str(kit)]
+        forbidden = os.pathsep.join(os.path.realpath(f) for f in FORBIDDEN)
+        command = [sys.executable, "-I", "-B", str(kit / "worker.py"), self.name, str(self.folder), forbidden]
         self.process = subprocess.Popen(
             [*command, *map(str, (self.seconds, self.megabytes, *owner))],
             stdin=subprocess.PIPE,
@@ -153,17 +167,16 @@ class Sandbox:
 
     def printed(self) -> str:
         """The last 2,000 characters that the student's code printed."""
-        with contextlib.suppress(OSError):
-            path = self.folder / "home" / "printed"
-            if path.is_file() and not path.is_symlink():
-                with open(path, "rb") as file:
-                    file.seek(max(0, path.stat().st_size - 2000))
-                    return file.read(2000).decode("utf-8", "replace")
-        return ""
+        if self._printed is None:
+            return ""
+        os.lseek(self._printed, max(0, os.fstat(self._printed).st_size - 2000), os.SEEK_SET)
+        return os.read(self._printed, 2000).decode("utf-8", "replace")
 
     def end(self):
         """Kill the child and all that it started, and remove its folder."""
         if self.process is not None:
+            self.spent = self._used()
+            self.peak = max(self.peak, _peak(self.process.pid))
             for _ in range(50):
                 with contextlib.suppress(OSError):
                     if hasattr(os, "killpg"):
@@ -185,8 +198,15 @@ class Sandbox:
             self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
+        if self._printed is not None:
+            os.close(self._printed)
+            self._printed = None
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(RecursionError):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
+                subprocess.Popen(["rm", "-rf", "--", self.folder], stderr=subprocess.DEVNULL)
+            self.folder = None
 
     # ------------------------------------------------------------------------------------------------ the wire
 
@@ -205,9 +225,13 @@ class Sandbox:
         return Raised(*(v[:2000] for v in data[:3]), _texts(data[3]))
 
     def _deadline(self, seconds: float):
-        self._cpu_end = _cpu_seconds(self.process.pid) + seconds
-        self._wall_end = time.monotonic() + 4 * seconds
         self._limit = seconds
+        self._cpu_end = min(_cpu_seconds(self.process.pid) + seconds, self.seconds - self.spent)
+        self._wall_end = min(time.monotonic() + 4 * seconds, self._end)
+
+    def _used(self) -> float:
+        """CPU seconds so far."""
+        return self.spent + (_cpu_seconds(self.process.pid) if self.process else 0)
 
     def _send(self, message: bytes):
         with contextlib.suppress(BrokenPipeError):  # the next _receive says what happened
@@ -227,6 +251,8 @@ class Sandbox:
                 return os.read(pipe.fileno(), 1 << 16)
             late = time.monotonic() > self._wall_end
             if late or _cpu_seconds(self.process.pid) > self._cpu_end:
+                if time.monotonic() > self._end or self._used() >= self.seconds:
+                    self._die(f"all calls together took more than {self.seconds} CPU seconds, or {2.5 * self.seconds:g} seconds")
                 unit = "seconds" if late else "CPU seconds"
                 self._die(f"took more than {4 * self._limit if late else self._limit:g} {unit}")
 
@@ -282,6 +308,15 @@ def _cpu_seconds(pid: int) -> float:
         return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0
+
+
+def _peak(pid: int) -> int:
+    """The largest that a running process was, in KiB; 0 where the system does not say."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
 
 
 def _children() -> set[int]:

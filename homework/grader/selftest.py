@@ -15,6 +15,7 @@ from homework.grader.feedback import report
 from homework.grader.stubs import load, solution_source, stub
 
 CHEATS = Path(__file__).parent.parent / "cheats"
+FEW = "always_equal", "array_subclass", "not_a_number", "open_the_solution"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Bug:
         return solution.replace(self.old, self.new)
 
 
-def cases(name: str) -> list[tuple[str, str, set, tuple]]:
-    """``(name, source, lost checks, words)`` of every submission that the self-test grades."""
+def cases(name: str, all_cheats: bool = True) -> list[tuple[str, str, set, tuple]]:
+    """``(name, source, lost checks, words)`` of every submission that the self-test grades.
+
+    ``all_cheats``: else those few whose outcome depends on the homework's checks.
+    """
     homework, solution = load(name), solution_source(name)
     all_checks = {c.id for c in homework.checks}
     bugs = importlib.import_module(f"homework.{name}.bugs").BUGS
@@ -47,8 +51,9 @@ def cases(name: str) -> list[tuple[str, str, set, tuple]]:
     ]
     rows += [(b.name, b.source(solution), set(b.loses), b.says) for b in bugs]
     functions = "\n".join(f"    {f!r}," for c in homework.checks for f in c.calls)
-    for path in sorted(CHEATS.glob("*.py")):
+    for path in sorted(CHEATS.glob("*.py")) if all_cheats else (CHEATS / f"{c}.py" for c in FEW):
         text = path.read_text(encoding="utf-8").replace("# FUNCTIONS", functions)
+        text = text.replace("ANSWERS", str((CHEATS.parent / name / "solution.py").resolve()))
         rows.append((f"cheat: {path.stem}", text, all_checks, ()))
     return rows
 
@@ -56,20 +61,21 @@ def cases(name: str) -> list[tuple[str, str, set, tuple]]:
 _course = cache(Course)  # trained once in each process
 
 
-def run(name: str, case: tuple, scale: str, seed: str = "selftest") -> tuple[str, str]:
-    """``(line of the table, what is wrong or nothing)`` for one case."""
+def run(name: str, case: tuple, scale: str, seed: str = "selftest", hidden=True) -> tuple[str, str]:
+    """``(line of the table, what is wrong or nothing)`` for one case. ``hidden``: on hidden data as well."""
     title, source, loses, says = case
     homework = load(name)
-    outcomes = grade(homework, source.encode(), _course("public"), hidden=False, scale=scale)
-    outcomes += grade(homework, source.encode(), _course(seed), public=False, scale=scale)
+    limits = {"scale": scale, "call_seconds": 0.5 if title.startswith("cheat") else None}
+    outcomes = grade(homework, source.encode(), _course("public"), hidden=False, **limits)
+    if hidden:
+        outcomes += grade(homework, source.encode(), _course(seed), public=False, **limits)
     marks, wrong = [], []
     for check in homework.checks:
-        public, hidden = (o for o in outcomes if o.check is check)
-        lost = [o.status != "ok" for o in (public, hidden)]
+        lost = [o.status != "ok" for o in outcomes if o.check is check]
         marks.append(
-            {(False, False): ".", (True, True): "X"}.get(tuple(lost), "p" if lost[0] else "h")
+            {(False,): ".", (True,): "X"}.get(tuple(set(lost)), "p" if lost[0] else "h")
         )
-        if lost != [check.id in loses] * 2:
+        if set(lost) != {check.id in loses}:
             wrong.append(check.id)
     text = report(homework, outcomes)
     wrong += [f"does not say {w!r}" for w in says if w not in text]
@@ -79,10 +85,10 @@ def run(name: str, case: tuple, scale: str, seed: str = "selftest") -> tuple[str
     return row, ", ".join(wrong)
 
 
-def selftest(name: str, scale: str, workers: int = 1, only: str = "") -> bool:
+def selftest(name: str, scale: str, workers: int = 1, only: str = "", all_cheats=True) -> bool:
     """Print the table of one homework; whether all is as it should be."""
     homework = load(name)
-    chosen = [c for c in cases(name) if only in c[0]]
+    chosen = [c for c in cases(name, all_cheats) if only in c[0]]
     print(f"{name}: {homework.title}\n{'':<34} pts.  " + " ".join(c.id for c in homework.checks))
     good = True
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

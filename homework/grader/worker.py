@@ -1,12 +1,15 @@
 """The child process: loads a student's file and answers calls with data. It knows no answer and no grade.
 
-Run as ``python -I -B worker.py FILE KIT`` with the wire on descriptors 0 and 1. A message is one JSON line and
+Run as ``python -I -B worker.py NAME FOLDER FORBIDDEN LIMITS`` with the wire on descriptors 0 and 1. A message is one JSON line and
 the raw bytes of the arrays that it names: nothing on the wire can run code. The parent imports
 :func:`encode`, :func:`decode` from here; this file itself imports nothing of the homework.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import importlib
 import importlib.util
 import json
 import math
@@ -18,7 +21,11 @@ import warnings
 import numpy as np
 
 MOST_HEADER, MOST_BYTES = 1 << 16, 1 << 25  # of one message
-COMMON = ["collections", "copy", "dataclasses", "decimal", "fractions", "functools", "heapq", "itertools", "linecache", "numbers", "random", "statistics", "time", "typing", "threadpoolctl"]  # fmt: skip
+COMMON = """abc bisect collections.abc concurrent.futures contextlib copy dataclasses datetime decimal enum
+fractions functools heapq io itertools linecache math numbers operator pathlib pprint random re statistics string
+textwrap threading threadpoolctl time timeit tqdm types typing uuid zipfile numpy.fft numpy.linalg numpy.ma
+numpy.polynomial numpy.random numpy.testing""".split()
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
 KINDS = "fiub"  # floating point, integers, truth values
 
 
@@ -136,17 +143,61 @@ class _Fence:
         return
 
 
-def _drop_root(user: int, group: int):
-    """Become another user. What the standard library loads late is loaded before: that user may not read it."""
+def _shut_in(folder: str, user: int, group: int) -> bool:
+    """Make ``folder`` all that the process can see of the disk, and become ``user``; whether that worked.
+
+    As root, ``chroot`` and then another user; else ``chroot`` in a user namespace of its own (Linux), whose powers
+    are given up again. No network either, where the system lets us. What Python loads late is loaded before.
+    """
     for name in COMMON:
         importlib.import_module(name)
-    os.setgroups([])
-    os.setgid(group)
-    os.setuid(user)
+    unshare = getattr(ctypes.CDLL(None), "unshare", None) if os.name == "posix" else None
+    if unshare is not None:
+        own = 0 if user >= 0 else _NEW_USER
+        if unshare(own | _NEW_NETWORK) and own:
+            unshare(own)
+    try:
+        os.chroot(folder)
+        os.chdir("/home")
+        inside = True
+    except (OSError, AttributeError):
+        inside = False
+    if user >= 0:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+    elif inside:  # give up what the namespace gave us: with CAP_SYS_CHROOT one gets out again
+        libc = ctypes.CDLL(None)
+        libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+        if libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()):
+            os._exit(1)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: where the judge is killed, so are we
+    return inside
 
 
-def main(path: str, kit: str, seconds: int, megabytes: int, user: int, group: int):
-    """Serve calls until the parent says stop. ``user``, ``group``: whom to run as, -1 to stay."""
+def _refuse(forbidden: list):
+    """Refuse to open what lies in the folders ``forbidden``: a fence, where ``_shut_in`` has no wall."""
+    real = os.path.realpath
+
+    def hook(event, arguments):
+        if event in ("open", "os.listdir", "os.scandir"):
+            path = arguments[0]
+            if isinstance(path, (str, bytes)):
+                path = real(os.fsdecode(path))
+                if any(path == f or path.startswith(f + os.sep) for f in forbidden):
+                    raise PermissionError(f"{path} is not part of this homework")
+
+    sys.addaudithook(hook)
+
+
+def main(name: str, folder: str, forbidden: str, *numbers: int):
+    """Serve calls of ``folder/home/NAME.py`` until the parent says stop.
+
+    ``forbidden``: folders that it must not read, joined by ``os.pathsep``. ``numbers``: CPU seconds, MiB, and the user
+    and the group to run as, or -1 to stay.
+    """
+    seconds, megabytes, user, group = numbers
     source, sink = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nothing, printed = (
         os.open(os.devnull, os.O_RDONLY),
@@ -154,8 +205,10 @@ def main(path: str, kit: str, seconds: int, megabytes: int, user: int, group: in
     )
     os.dup2(nothing, 0), os.dup2(printed, 1), os.dup2(printed, 2)
     _limit(seconds, megabytes)
-    if user >= 0:
-        _drop_root(user, group)
+    if _shut_in(folder, user, group):
+        folder = ""
+        os.environ["HOME"] = "/home"
+    path, kit = f"{folder}/home/{name}.py", f"{folder}/kit"
 
     def send(*message):
         data = encode(*message)
@@ -209,7 +262,7 @@ def main(path: str, kit: str, seconds: int, megabytes: int, user: int, group: in
 
     sys.path.insert(0, kit)
     sys.meta_path.insert(0, _Fence(kit))
-    name = os.path.basename(path)[:-3]
+    _refuse(forbidden.split(os.pathsep))
     try:
         spec = importlib.util.spec_from_file_location(name, path)
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -240,4 +293,4 @@ def main(path: str, kit: str, seconds: int, megabytes: int, user: int, group: in
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7]))
+    main(*sys.argv[1:4], *map(int, sys.argv[4:8]))
