@@ -21,7 +21,7 @@ import warnings
 import numpy as np
 
 MOST_HEADER, MOST_BYTES = 1 << 16, 1 << 25  # of one message
-COMMON = """abc bisect collections.abc concurrent.futures contextlib copy dataclasses datetime decimal enum
+COMMON = """abc bisect collections.abc concurrent.futures.thread contextlib copy dataclasses datetime decimal enum
 fractions functools heapq io itertools linecache math numbers operator pathlib pprint random re statistics string
 textwrap threading threadpoolctl time timeit tqdm types typing uuid zipfile numpy.fft numpy.linalg numpy.ma
 numpy.polynomial numpy.random numpy.testing""".split()

@@ -256,17 +256,24 @@ def _success(net, images, labels, attack):
     )
 
 
+_needed = {}  # course, hidden, scale: what the reference reaches
+
+
 def e1(g: Grading):
     """Runs of a right solution have a standard deviation of 2 to 3 images."""
     full = g.count > 40
-    net, images, labels = _right(g, 170 if full else 60)
+    net, images, labels = _right(g, 170 if full else 40)
     first = int(g.rng.integers(2**30))
-    runs = [
-        _success(net, images, labels, lambda x, y, s, r=r: g.reference.one_pixel(
-            _probabilities(net, BUDGET), x, y, PIXELS, BUDGET, np.random.default_rng([first, r, s])))
-        for r in range(4 if full else 2)
-    ]  # fmt: skip
-    need = math.floor(np.median(runs)) - (14 if full else 10)
+    key = g.course.seed, g.hidden, full
+    if key not in _needed:
+        runs = [
+            _success(net, images, labels, lambda x, y, s, r=r: g.reference.one_pixel(
+                _probabilities(net, BUDGET), x, y, PIXELS, BUDGET,
+                np.random.default_rng([first, r, s])))
+            for r in range(4 if full else 1)
+        ]  # fmt: skip
+        _needed[key] = math.floor(np.median(runs)) - (14 if full else 8)
+    need = _needed[key]
     fooled = _success(net, images, labels, lambda x, y, s: g.call(
         "one_pixel", function(_probabilities(net, 2 * BUDGET)), x, y, PIXELS, BUDGET,
         np.random.SeedSequence(first + s), shape=(64,)))  # fmt: skip
