@@ -3,11 +3,37 @@
 from homework.grader.selftest import Bug
 
 BUGS = (
-    Bug("nearest by |f| alone", "np.where(closed, np.inf, np.abs(f) / safe)", "np.where(closed, np.inf, np.abs(f))", {"B1", "B2"}, ("nearest hyperplane",)),
-    Bug("divides by ||w|| once", "w[images, k] / safe[images, k][:, None] if", "w[images, k] if", {"B1", "B3"}, ("not on hyperplane",)),
-    Bug("l2 length, linf direction", "size = np.abs(w).sum(axis=2)", "size = np.sqrt((w * w).sum(axis=2))", {"B2"}, ("not on hyperplane",)),
-    Bug("0/0 where w_k = 0", "safe = np.where(closed, 1, size)", "safe = size", {"B3"}, ("finite",)),
-    Bug("only the runner-up, in B", "np.where(closed, np.inf, np.abs(f) / safe)", "np.where(closed, np.inf, np.abs(f)) + 0 * safe", {"B1", "B2"}, ("nearest hyperplane",)),
+    Bug(
+        "nearest by |f| alone",
+        "np.where(closed, np.inf, np.abs(f) / safe)",
+        "np.where(closed, np.inf, np.abs(f))",
+        {"B1", "B2"},
+        ("nearest hyperplane",),
+    ),
+    Bug(
+        "divides by ||w|| once",
+        "w[images, k] / safe[images, k][:, None] if",
+        "w[images, k] if",
+        {"B1", "B3"},
+        ("not on hyperplane",),
+    ),
+    Bug(
+        "l2 length, linf direction",
+        "size = np.abs(w).sum(axis=2)",
+        "size = np.sqrt((w * w).sum(axis=2))",
+        {"B2"},
+        ("not on hyperplane",),
+    ),
+    Bug(
+        "0/0 where w_k = 0", "safe = np.where(closed, 1, size)", "safe = size", {"B3"}, ("finite",)
+    ),
+    Bug(
+        "only the runner-up, in B",
+        "np.where(closed, np.inf, np.abs(f) / safe)",
+        "np.where(closed, np.inf, np.abs(f)) + 0 * safe",
+        {"B1", "B2"},
+        ("nearest hyperplane",),
+    ),
     Bug(
         "only the runner-up, in C",
         "        now = z[running][:, None]\n",
@@ -19,11 +45,23 @@ BUGS = (
         ("boundary",),
     ),
     # It never stops: each later step starts from a rounded image, so that no check of deepfool holds.
-    Bug("label of the current z", "running = running[model(z[running]).argmax(axis=1) == y[running]]", "y = model(z).argmax(axis=1)", {"C1", "C2", "D1", "D2"}, ("deepfool",)),
+    Bug(
+        "label of the current z",
+        "running = running[model(z[running]).argmax(axis=1) == y[running]]",
+        "y = model(z).argmax(axis=1)",
+        {"C1", "C2", "D1", "D2"},
+        ("deepfool",),
+    ),
     Bug("overshoot 0.5", "(1 + overshoot) * r", "1.5 * r", {"C1", "D2"}, ("overshoot",)),
     Bug("no overshoot", "(1 + overshoot) * r", "r", {"C1", "D1"}, ("overshoot",)),
-    Bug("no bounds", "np.clip(z[running] + (1 + overshoot) * r, *bounds)", "z[running] + (1 + overshoot) * r", {"D1"}, ("outside the bounds",)),
-    Bug("pixels at a bound count", "np.where(stopped, 0, w)", "w", {"D1"}, ("labels", )),
+    Bug(
+        "no bounds",
+        "np.clip(z[running] + (1 + overshoot) * r, *bounds)",
+        "z[running] + (1 + overshoot) * r",
+        {"D1"},
+        ("outside the bounds",),
+    ),
+    Bug("pixels at a bound count", "np.where(stopped, 0, w)", "w", {"D1"}, ("labels",)),
     Bug(
         "probabilities, not logits",
         "        f, w = differences(model, z[running], y[running])\n",
@@ -41,4 +79,4 @@ BUGS = (
         {"C1", "C2"},
         ("probabilities",),
     ),
-)  # fmt: skip
+)

@@ -146,7 +146,9 @@ def c1(g: Grading):
         W, b, x = case
         served = affine(W, b)
         z = g.call("deepfool", served, x, overshoot=overshoot, bounds=(-1e6, 1e6), shape=x.shape)
-        right = g.reference.deepfool(served.answer.model, x, overshoot=overshoot, bounds=(-1e6, 1e6))
+        right = g.reference.deepfool(
+            served.answer.model, x, overshoot=overshoot, bounds=(-1e6, 1e6)
+        )
         logits = x @ W.T + b
         reachable = False
         for i, y in enumerate(logits.argmax(axis=1)):
@@ -157,7 +159,9 @@ def c1(g: Grading):
             ]
             size = DUAL["l2"](z[i] - x[i])
             if not ways:
-                g.expect(size == 0, f"image {i}: no class can be reached, so it must not change", right)
+                g.expect(
+                    size == 0, f"image {i}: no class can be reached, so it must not change", right
+                )
                 continue
             reachable = True
             new = int((W @ z[i] + b).argmax())
@@ -172,7 +176,10 @@ def c1(g: Grading):
         pulls = sum(q[0] == "vjp" for q, _ in served.asked)
         most = len(W) + 1
         if reachable and all((W[k] != W[j]).any() for k in range(len(W)) for j in range(k)):
-            g.expect(pulls <= most, f"pull was called {pulls} times; one step needs at most {most}: the label has changed, so stop")  # fmt: skip
+            g.expect(
+                pulls <= most,
+                f"pull was called {pulls} times; one step needs at most {most}: the label has changed, so stop",
+            )
 
 
 def c2(g: Grading):
@@ -229,7 +236,9 @@ def _smallest_fgsm(net, x):
     logits, pull = vjp(net, x)
     y = logits.argmax(axis=1)
     is_y = y[:, None] == np.arange(logits.shape[1])
-    others = np.exp(np.where(is_y, -np.inf, logits - np.where(is_y, -np.inf, logits).max(1, keepdims=True)))
+    others = np.exp(
+        np.where(is_y, -np.inf, logits - np.where(is_y, -np.inf, logits).max(1, keepdims=True))
+    )
     sign = np.sign(pull((others / others.sum(1, keepdims=True) - is_y).astype(logits.dtype)))
     best = np.full(len(x), np.inf)
     for eps in np.arange(40, 0, -1) / 80:
@@ -242,7 +251,9 @@ def d2(g: Grading):
     for net, x, z, best in _networks(g):
         size, right = (np.median(np.sqrt(((v - x) ** 2).sum(1))) for v in (z, best))
         changed = int((net(z).argmax(1) != net(x).argmax(1)).sum())
-        g.expect(2 * changed >= len(x), f"only {changed} of {len(x)} labels changed: no sizes to compare")
+        g.expect(
+            2 * changed >= len(x), f"only {changed} of {len(x)} labels changed: no sizes to compare"
+        )
         g.expect(
             size <= 1.2 * right,
             f"the median l2 length of the changes is {size:.4g}, expected at most 1.2 * {right:.4g}",
@@ -268,13 +279,61 @@ HOMEWORK = Homework(
     kit=("backend", "autograd", "ops"),
     call_seconds=20,
     checks=(
-        Check("A1", 15, "f_k = z_k - z_y and its gradient, with at most K pulls", a1, ("differences",)),
-        Check("B1", 20, "l2: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_2 long", b1, ("nearest",)),
-        Check("B2", 10, "linf: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_1 large", b2, ("nearest",)),
-        Check("B3", 10, "y and classes with w_k = 0 are never chosen; nothing is divided by 0", b3, ("nearest",)),
-        Check("C1", 15, "affine: one step, (1 + overshoot) times the distance to the boundary", c1, ("deepfool",), ("nearest",)),
-        Check("C2", 10, "logits times 4, or all plus the same function: the same answer", c2, ("deepfool",), ("nearest",)),
-        Check("D1", 10, "at least 98 % of the labels change, inside the bounds", d1, ("deepfool",), ("nearest",)),
-        Check("D2", 10, "the changes are as short as they should be, and shorter than FGSM's", d2, ("deepfool",), ("nearest",)),
+        Check(
+            "A1", 15, "f_k = z_k - z_y and its gradient, with at most K pulls", a1, ("differences",)
+        ),
+        Check(
+            "B1",
+            20,
+            "l2: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_2 long",
+            b1,
+            ("nearest",),
+        ),
+        Check(
+            "B2",
+            10,
+            "linf: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_1 large",
+            b2,
+            ("nearest",),
+        ),
+        Check(
+            "B3",
+            10,
+            "y and classes with w_k = 0 are never chosen; nothing is divided by 0",
+            b3,
+            ("nearest",),
+        ),
+        Check(
+            "C1",
+            15,
+            "affine: one step, (1 + overshoot) times the distance to the boundary",
+            c1,
+            ("deepfool",),
+            ("nearest",),
+        ),
+        Check(
+            "C2",
+            10,
+            "logits times 4, or all plus the same function: the same answer",
+            c2,
+            ("deepfool",),
+            ("nearest",),
+        ),
+        Check(
+            "D1",
+            10,
+            "at least 98 % of the labels change, inside the bounds",
+            d1,
+            ("deepfool",),
+            ("nearest",),
+        ),
+        Check(
+            "D2",
+            10,
+            "the changes are as short as they should be, and shorter than FGSM's",
+            d2,
+            ("deepfool",),
+            ("nearest",),
+        ),
     ),
-)  # fmt: skip
+)

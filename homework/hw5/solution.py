@@ -1,7 +1,7 @@
 """Homework 5: DeepFool, the shortest way out. Write the three functions; hand in this file.
 
-Images are flat rows: ``x`` is (N, D). Arguments are read-only: work on copies. ``minadv.vjp(model, x)`` gives
-``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
+Images are flat rows: ``x`` is (N, D). Arguments are read-only: work on copies. ``minadv.vjp(model,
+x)`` gives ``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
 """
 
 import numpy as np
@@ -12,8 +12,9 @@ from minadv import vjp
 def differences(model, x, y):
     """How far each logit lies above that of y, f_k = z_k - z_y, and its gradient w_k by x.
 
-    model: images to logits (N, K); x: (N, D); y: (N,) integers. Returns (f, w), (N, K) and (N, K, D); row y of both is
-    0. One call of vjp, and at most K pulls for the whole batch: e_k pulled back gives row k of every image.
+    model: images to logits (N, K); x: (N, D); y: (N,) integers. Returns (f, w), (N, K) and (N, K,
+    D); row y of both is 0. One call of vjp, and at most K pulls for the whole batch: e_k pulled
+    back gives row k of every image.
 
     >>> model = lambda x: x @ np.array([[1.0, 0.0], [0.0, 3.0]])
     >>> f, w = differences(model, np.array([[1.0, 2.0]]), np.array([1]))
@@ -32,10 +33,11 @@ def differences(model, x, y):
 def nearest(f, w, y, norm):
     """The nearest of the hyperplanes f_k + w_k·r = 0 to r = 0, and the smallest r that reaches it.
 
-    f: (N, K), all <= 0, row y is 0; w: (N, K, D); y: (N,). norm "l2": the distance is |f_k| / ||w_k||_2, and r goes
-    along w_k. "linf": the distance is |f_k| / ||w_k||_1, and r goes along sign(w_k). Returns (k, r), (N,) integers and
-    (N, D). k is never y and never a class with w_k = 0. Where every other w_k is 0, k is y and r is 0. Add no small
-    number to a denominator: it changes r.
+    f: (N, K), all <= 0, row y is 0; w: (N, K, D); y: (N,). norm "l2": the distance is |f_k| /
+    ||w_k||_2, and r goes along w_k. "linf": the distance is |f_k| / ||w_k||_1, and r goes along
+    sign(w_k). Returns (k, r), (N,) integers and (N, D). k is never y and never a class with w_k =
+    0. Where every other w_k is 0, k is y and r is 0. Add no small number to a denominator: it
+    changes r.
 
     >>> f, w = np.array([[0.0, -10.0]]), np.array([[[0.0, 0.0], [3.0, 4.0]]])
     >>> k, r = nearest(f, w, np.array([0]), "l2")
@@ -62,10 +64,10 @@ def nearest(f, w, y, norm):
 def deepfool(model, x, *, overshoot=0.02, steps=50, bounds=(0.0, 1.0)):
     """DeepFool for the l2 norm: step just beyond the nearest boundary of the linearized model, until the label changes.
 
-    model: images to logits (N, K); x: (N, D); overshoot >= 0; steps: the most per image; bounds: what a pixel may be.
-    Each step is z <- clip(z + (1 + overshoot) r). y is what the model says about x, and it stays so. An image whose
-    label has changed is left alone. A pixel at a bound that w_k pushes beyond it cannot help: before nearest, set w_k to
-    0 there. Returns x_adv (N, D).
+    model: images to logits (N, K); x: (N, D); overshoot >= 0; steps: the most per image; bounds:
+    what a pixel may be. Each step is z <- clip(z + (1 + overshoot) r). y is what the model says
+    about x, and it stays so. An image whose label has changed is left alone. A pixel at a bound
+    that w_k pushes beyond it cannot help: before nearest, set w_k to 0 there. Returns x_adv (N, D).
 
     >>> model = lambda x: x @ np.array([[1.0, -1.0]])
     >>> deepfool(model, np.array([[0.5]]), overshoot=0.5, bounds=(-9, 9)).tolist()

@@ -21,9 +21,14 @@ def a1(g: Grading):
     def _(P, rng):
         p = g.call("partners", P, rng, shape=(P, 3), kind="i")
         for c, row in enumerate(p.tolist()):
-            g.expect(all(0 <= v < P for v in row), f"row {c} is {row}, expected numbers from 0 to {P - 1}")
+            g.expect(
+                all(0 <= v < P for v in row),
+                f"row {c} is {row}, expected numbers from 0 to {P - 1}",
+            )
             g.expect(c not in row, f"row {c} is {row}: a candidate is its own partner")
-            g.expect(len(set(row)) == 3, f"row {c} is {row}: the partners must differ from each other")
+            g.expect(
+                len(set(row)) == 3, f"row {c} is {row}: the partners must differ from each other"
+            )
 
 
 def _chi2(counts) -> float:
@@ -89,7 +94,10 @@ def b2(g: Grading):
         X, V = np.zeros((3, D)), np.arange(1.0, 3 * D + 1).reshape(3, D)
         U = g.call("crossover", X, V, CR, rng, shape=X.shape)
         g.expect(((U == X) | (U == V)).all(), "a coordinate is neither X's nor V's")
-        g.expect((U == V).any(axis=1).all(), "a row has no coordinate of V: at least one must come from it")
+        g.expect(
+            (U == V).any(axis=1).all(),
+            "a row has no coordinate of V: at least one must come from it",
+        )
 
     for D, CR in ((1, 0.3), (4, 0.0), (4, 0.25), (5, 0.9), (3, 1.0)):
         P = 2000
@@ -134,7 +142,14 @@ def _searches(draw):
     d = draw(st.integers(1, 3))
     low = draw(whole(d, -4, 0))
     high = low + draw(whole(d, 1, 4))
-    return low, high, draw(whole(d, -8, 8)), draw(st.integers(4, 6)), draw(st.integers(1, 6)), draw(seeds)
+    return (
+        low,
+        high,
+        draw(whole(d, -8, 8)),
+        draw(st.integers(4, 6)),
+        draw(st.integers(1, 6)),
+        draw(seeds),
+    )
 
 
 def c1(g: Grading):
@@ -151,9 +166,17 @@ def c1(g: Grading):
 
         objective = function(f)
         x, history = g.call(
-            "differential_evolution", objective, low, high, P, G, 0.5, 0.9, rng,
+            "differential_evolution",
+            objective,
+            low,
+            high,
+            P,
+            G,
+            0.5,
+            0.9,
+            rng,
             parts=[low.shape, (G,)],
-        )  # fmt: skip
+        )
         rows = np.concatenate([q[0] for q, _ in objective.asked] or [np.empty((0, len(low)))])
         g.expect(len(rows) == P * G, f"{len(rows)} rows were asked for, expected P * G = {P * G}")
         out = ((rows < low) | (rows > high)).any(axis=1).sum()
@@ -168,9 +191,17 @@ def _minimum(g: Grading, f, low, high, seed):
     rng = np.random.SeedSequence(seed)
     objective = function(f)
     x, _ = g.call(
-        "differential_evolution", objective, low, high, POPULATION, 100, 0.5, 0.9, rng,
+        "differential_evolution",
+        objective,
+        low,
+        high,
+        POPULATION,
+        100,
+        0.5,
+        0.9,
+        rng,
         parts=[low.shape, (100,)],
-    )  # fmt: skip
+    )
     return x
 
 
@@ -181,11 +212,18 @@ def c2(g: Grading):
         box = np.full(6, -3.0), np.full(6, 3.0)
         x = _minimum(g, lambda X, c=center: ((X - c) ** 2).sum(axis=1), *box, seed)
         value = float(((x - center) ** 2).sum())
-        g.expect(value < 1e-4, f"the squared distance to c in 6 dimensions is {value:.3g} after 100 generations of 40, expected below 1e-4", center)  # fmt: skip
+        g.expect(
+            value < 1e-4,
+            f"the squared distance to c in 6 dimensions is {value:.3g} after 100 generations of 40, expected below 1e-4",
+            center,
+        )
         slope = g.rng.choice([-1.0, 1.0], 6) * g.rng.uniform(0.5, 2, 6)
         x = _minimum(g, lambda X, c=slope: X @ c, *box, seed)
         gap = float(np.abs(x - np.where(slope > 0, -3.0, 3.0)).max())
-        g.expect(gap < 1e-3, f"the least of a linear function is in a corner, and x is {gap:.3g} away from it, expected below 1e-3")  # fmt: skip
+        g.expect(
+            gap < 1e-3,
+            f"the least of a linear function is in a corner, and x is {gap:.3g} away from it, expected below 1e-3",
+        )
 
 
 def _paint(image, genes):
@@ -204,7 +242,11 @@ def _painting(g: Grading, genes):
         right = _paint(image, genes)
         off = np.argwhere(got != right)
         where = off[0].tolist() if len(off) else None
-        g.expect(where is None, f"pixel {where} is {got[tuple(where)] if where else 0:g}, expected {right[tuple(where)] if where else 0:g}: rows and columns are rounded down, and the later gene wins", right)  # fmt: skip
+        g.expect(
+            where is None,
+            f"pixel {where} is {got[tuple(where)] if where else 0:g}, expected {right[tuple(where)] if where else 0:g}: rows and columns are rounded down, and the later gene wins",
+            right,
+        )
 
 
 def d1(g: Grading):
@@ -267,16 +309,38 @@ def e1(g: Grading):
     key = g.course.seed, g.hidden, full
     if key not in _needed:
         runs = [
-            _success(net, images, labels, lambda x, y, s, r=r: g.reference.one_pixel(
-                _probabilities(net, BUDGET), x, y, PIXELS, BUDGET,
-                np.random.default_rng([first, r, s])))
+            _success(
+                net,
+                images,
+                labels,
+                lambda x, y, s, r=r: g.reference.one_pixel(
+                    _probabilities(net, BUDGET),
+                    x,
+                    y,
+                    PIXELS,
+                    BUDGET,
+                    np.random.default_rng([first, r, s]),
+                ),
+            )
             for r in range(4 if full else 1)
-        ]  # fmt: skip
+        ]
         _needed[key] = math.floor(np.median(runs)) - (14 if full else 8)
     need = _needed[key]
-    fooled = _success(net, images, labels, lambda x, y, s: g.call(
-        "one_pixel", function(_probabilities(net, 2 * BUDGET)), x, y, PIXELS, BUDGET,
-        np.random.SeedSequence(first + s), shape=(64,)))  # fmt: skip
+    fooled = _success(
+        net,
+        images,
+        labels,
+        lambda x, y, s: g.call(
+            "one_pixel",
+            function(_probabilities(net, 2 * BUDGET)),
+            x,
+            y,
+            PIXELS,
+            BUDGET,
+            np.random.SeedSequence(first + s),
+            shape=(64,),
+        ),
+    )
     g.expect(
         fooled >= need,
         f"{fooled} of {len(images)} images got another label, expected at least {need}",
@@ -294,7 +358,10 @@ def e2(g: Grading):
             g.expect(rows <= budget, f"{rows} images were asked about, and the budget is {budget}")
             changed = int((z != x).sum())
             g.expect(changed <= pixels_, f"{changed} pixels changed, and {pixels_} may")
-            g.expect(z.min() >= 0 and z.max() <= 1, f"pixels are from {z.min():.4g} to {z.max():.4g}, outside 0 and 1")  # fmt: skip
+            g.expect(
+                z.min() >= 0 and z.max() <= 1,
+                f"pixels are from {z.min():.4g} to {z.max():.4g}, outside 0 and 1",
+            )
 
 
 EARLIER = ("mutant", "select")
@@ -315,15 +382,46 @@ HOMEWORK = Homework(
     seconds=240,
     checks=(
         Check("A1", 10, "three partners that differ from c and from each other", a1, ("partners",)),
-        Check("A2", 5, "all choices are equally likely, and rows are independent", a2, ("partners",)),
+        Check(
+            "A2", 5, "all choices are equally likely, and rows are independent", a2, ("partners",)
+        ),
         Check("B1", 5, "the mutant is X[p1] + F (X[p2] - X[p3])", b1, ("mutant",)),
-        Check("B2", 10, "a coordinate comes from V with probability CR, one always", b2, ("crossover",)),
+        Check(
+            "B2",
+            10,
+            "a coordinate comes from V with probability CR, one always",
+            b2,
+            ("crossover",),
+        ),
         Check("B3", 10, "the trial survives if it is no worse", b3, ("select",)),
-        Check("C1", 10, "P * G rows, all in the box; the best is kept", c1, ("differential_evolution",), EARLIER),
-        Check("C2", 15, "it finds the minimum of a sphere and the corner of a box", c2, ("differential_evolution",), EARLIER),
+        Check(
+            "C1",
+            10,
+            "P * G rows, all in the box; the best is kept",
+            c1,
+            ("differential_evolution",),
+            EARLIER,
+        ),
+        Check(
+            "C2",
+            15,
+            "it finds the minimum of a sphere and the corner of a box",
+            c2,
+            ("differential_evolution",),
+            EARLIER,
+        ),
         Check("D1", 10, "pixels are set, and the later gene wins", d1, ("paint",)),
         Check("D2", 5, "places and values at the ends of their range", d2, ("paint",)),
-        Check("E1", 15, "three pixels change the label as often as they should", e1, ("one_pixel",), EARLIER),
-        Check("E2", 5, "few pixels, inside 0 and 1, within the budget", e2, ("one_pixel",), EARLIER),
+        Check(
+            "E1",
+            15,
+            "three pixels change the label as often as they should",
+            e1,
+            ("one_pixel",),
+            EARLIER,
+        ),
+        Check(
+            "E2", 5, "few pixels, inside 0 and 1, within the budget", e2, ("one_pixel",), EARLIER
+        ),
     ),
-)  # fmt: skip
+)

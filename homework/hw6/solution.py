@@ -1,7 +1,7 @@
 """Homework 6: differential evolution, and the one-pixel attack. Write the seven functions; hand in this file.
 
-``rng`` is a ``numpy.random.Generator``. Arguments are read-only: work on copies. A population ``X`` is (P, D): one
-candidate per row.
+``rng`` is a ``numpy.random.Generator``. Arguments are read-only: work on copies. A population ``X``
+is (P, D): one candidate per row.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 def partners(P, rng):
     """Three partners for each of P candidates, as row numbers (P, 3).
 
-    P >= 4. The partners of row c are not c and differ from each other. All choices are equally likely, and each row is
-    drawn by itself.
+    P >= 4. The partners of row c are not c and differ from each other. All choices are equally
+    likely, and each row is drawn by itself.
 
     >>> partners(4, np.random.default_rng(0)).shape
     (4, 3)
@@ -39,8 +39,9 @@ def mutant(X, p, F):
 def crossover(X, V, CR, rng):
     """The trials: each coordinate comes from V with probability CR, else from X.
 
-    X, V: (P, D); CR in [0, 1]. In each row one coordinate, drawn uniformly, comes from V in any case. Each row is drawn
-    by itself. So a coordinate comes from V with probability CR + (1 - CR) / D. Returns (P, D).
+    X, V: (P, D); CR in [0, 1]. In each row one coordinate, drawn uniformly, comes from V in any
+    case. Each row is drawn by itself. So a coordinate comes from V with probability CR + (1 - CR) /
+    D. Returns (P, D).
 
     >>> crossover(np.zeros((1, 2)), np.ones((1, 2)), 1.0, np.random.default_rng(0)).tolist()
     [[1.0, 1.0]]
@@ -56,8 +57,8 @@ def crossover(X, V, CR, rng):
 def select(X, fX, U, fU):
     """The survivors: row by row the trial U if it is no worse than X, else X.
 
-    X, U: (P, D); fX, fU: (P,), their values, which may be infinite; lower is better. Returns (rows, values), (P, D) and
-    (P,).
+    X, U: (P, D); fX, fU: (P,), their values, which may be infinite; lower is better. Returns (rows,
+    values), (P, D) and (P,).
 
     >>> rows, values = select(np.array([[1.0]]), np.array([3.0]), np.array([[2.0]]), np.array([3.0]))
     >>> rows.tolist(), values.tolist()
@@ -72,10 +73,10 @@ def select(X, fX, U, fU):
 def differential_evolution(objective, low, high, P, G, F, CR, rng):
     """Minimize the objective in the box [low, high] by P candidates over G generations.
 
-    objective: (n, D) to (n,); low, high: (D,); P >= 4; G >= 1. Generation 1 is uniform in the box. Each of the G - 1
-    others is made by partners, mutant, crossover and select; trials are clipped to the box. Asks for exactly P·G rows:
-    keep the values of the old population. Returns (x, history): the best candidate (D,), and the best value of each
-    generation (G,).
+    objective: (n, D) to (n,); low, high: (D,); P >= 4; G >= 1. Generation 1 is uniform in the box.
+    Each of the G - 1 others is made by partners, mutant, crossover and select; trials are clipped
+    to the box. Asks for exactly P·G rows: keep the values of the old population. Returns (x,
+    history): the best candidate (D,), and the best value of each generation (G,).
 
     >>> f = lambda X: (X**2).sum(axis=1)
     >>> x, history = differential_evolution(f, np.array([-1.0]), np.array([1.0]), 8, 30, 0.5, 0.9, np.random.default_rng(0))
@@ -99,8 +100,8 @@ def differential_evolution(objective, low, high, P, G, F, CR, rng):
 def paint(image, genes):
     """A copy of the image with some pixels set.
 
-    image: (8, 8); genes: (k, 3), each (row, column, value), with row and column in [0, 8), rounded down. Of two genes for
-    one pixel, the later wins. Returns (8, 8).
+    image: (8, 8); genes: (k, 3), each (row, column, value), with row and column in [0, 8), rounded
+    down. Of two genes for one pixel, the later wins. Returns (8, 8).
 
     >>> paint(np.zeros((8, 8)), np.array([[0.0, 7.9, 0.5]]))[0, 7]
     np.float64(0.5)
@@ -116,10 +117,11 @@ def paint(image, genes):
 def one_pixel(predict, x, y, pixels, budget, rng):
     """Change at most some pixels of an image so that the label is not y any more, by asking for probabilities.
 
-    predict: images (n, 64) to probabilities (n, 10); x: (64,), in [0, 1]; y: the label, a number; pixels: how many may
-    change; budget: how many images predict may be asked about in all, at least 160. Minimizes p_y by differential
-    evolution with F = 0.5, CR = 0.9, a population of 40, and genes (row, column, value) for each pixel. Returns x_adv
-    (64,), with values in [0, 1], whether the label changed or not.
+    predict: images (n, 64) to probabilities (n, 10); x: (64,), in [0, 1]; y: the label, a number;
+    pixels: how many may change; budget: how many images predict may be asked about in all, at least
+    160. Minimizes p_y by differential evolution with F = 0.5, CR = 0.9, a population of 40, and
+    genes (row, column, value) for each pixel. Returns x_adv (64,), with values in [0, 1], whether
+    the label changed or not.
     """
     # begin solution: E
     image = x.reshape(8, 8)

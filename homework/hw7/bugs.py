@@ -11,12 +11,42 @@ _PLAIN = """    training.fit(
     )"""
 
 BUGS = (
-    Bug("plus eps ||W||", "(X @ W + b) - eps * np.abs(W).sum()", "(X @ W + b) + eps * np.abs(W).sum()", {"A1", "A2"}, ("corners",)),
-    Bug("the l2 norm", "eps * np.abs(W).sum()\n", "eps * np.sqrt((W * W).sum())\n", {"A1", "A2"}, ("corners",)),
-    Bug("no norm in the gradient", "(t[:, None] * X - eps * np.sign(W))", "(t[:, None] * X)", {"A2"}, ("norm", "||W||_1")),
-    Bug("exp overflows", "loss = np.maximum(-m, 0) + np.log1p(e)", "loss = np.log(1 + np.exp(-m))", {"A1", "A2"}, ("finite",)),
+    Bug(
+        "plus eps ||W||",
+        "(X @ W + b) - eps * np.abs(W).sum()",
+        "(X @ W + b) + eps * np.abs(W).sum()",
+        {"A1", "A2"},
+        ("corners",),
+    ),
+    Bug(
+        "the l2 norm",
+        "eps * np.abs(W).sum()\n",
+        "eps * np.sqrt((W * W).sum())\n",
+        {"A1", "A2"},
+        ("corners",),
+    ),
+    Bug(
+        "no norm in the gradient",
+        "(t[:, None] * X - eps * np.sign(W))",
+        "(t[:, None] * X)",
+        {"A2"},
+        ("norm", "||W||_1"),
+    ),
+    Bug(
+        "exp overflows",
+        "loss = np.maximum(-m, 0) + np.log1p(e)",
+        "loss = np.log(1 + np.exp(-m))",
+        {"A1", "A2"},
+        ("finite",),
+    ),
     # The network then learns its own mistakes on x_adv: B2 sees that.
-    Bug("labels of x_adv", "losses.cross_entropy(model(x_adv), y)", "losses.cross_entropy(model(x_adv), np.argmax(getattr(model(x_adv), 'value', model(x_adv)), axis=1))", {"B1", "B2"}, ("label y",)),
+    Bug(
+        "labels of x_adv",
+        "losses.cross_entropy(model(x_adv), y)",
+        "losses.cross_entropy(model(x_adv), np.argmax(getattr(model(x_adv), 'value', model(x_adv)), axis=1))",
+        {"B1", "B2"},
+        ("label y",),
+    ),
     Bug("no weight", "clean + weight * losses", "clean + losses", {"B1"}, ("weight",)),
     Bug("trains on clean images", _FIT, _PLAIN, {"B2"}, ("accuracy",)),
     Bug(
@@ -27,7 +57,13 @@ BUGS = (
         ("accuracy",),
     ),
     Bug("T multiplies", "z = logits / T", "z = logits * T", {"C1"}, ("softmax(z / T)",)),
-    Bug("float64 in D", "    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot", "    z = z.astype(np.float64)\n    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot", {"D1"}, ("dtype",)),
+    Bug(
+        "float64 in D",
+        "    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot",
+        "    z = z.astype(np.float64)\n    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot",
+        {"D1"},
+        ("dtype",),
+    ),
     Bug(
         "divides by a guessed 20",
         "    others = np.where(is_y, -np.inf, z)\n",
@@ -42,4 +78,4 @@ BUGS = (
         {"E1", "E2"},
         ("must not fade",),
     ),
-)  # fmt: skip
+)

@@ -22,7 +22,13 @@ def _regressions(draw):
     scale = draw(st.sampled_from([1.0, 1.0, 0.25, 1000.0]))
     t = draw(labels(n, 2)) * 2.0 - 1
     eps = draw(st.sampled_from([0.0, 0.125, 0.5, 1.0]))
-    return draw(whole(d, -4, 4)) * scale, float(draw(st.integers(-4, 4))), draw(whole((n, d), -2, 2)), t, eps
+    return (
+        draw(whole(d, -4, 4)) * scale,
+        float(draw(st.integers(-4, 4))),
+        draw(whole((n, d), -2, 2)),
+        t,
+        eps,
+    )
 
 
 def _softplus(v: float) -> float:
@@ -43,7 +49,11 @@ def a1(g: Grading):
             for x, ti in zip(X, t, strict=True)
         ]
         right = sum(worst) / len(worst)
-        g.close(loss, right, f"over all {len(corners)} corners of the box, the worst mean loss is {right:.6g}")
+        g.close(
+            loss,
+            right,
+            f"over all {len(corners)} corners of the box, the worst mean loss is {right:.6g}",
+        )
 
     check((np.array([1.0, -2.0]), 0.0, np.array([[1.0, 0.0]]), np.array([1.0]), 0.5))
 
@@ -85,7 +95,14 @@ def _cross_entropy(z, y):
 def _attacked(draw):
     n, d, k = draw(sizes), draw(st.integers(1, 4)), draw(st.integers(2, 4))
     images = pixels((n, d))
-    return draw(whole((k, d))), draw(whole(k)), draw(images), draw(images), draw(labels(n, k)), draw(st.sampled_from([0.0, 0.5, 1.0, 4.0]))  # fmt: skip
+    return (
+        draw(whole((k, d))),
+        draw(whole(k)),
+        draw(images),
+        draw(images),
+        draw(labels(n, k)),
+        draw(st.sampled_from([0.0, 0.5, 1.0, 4.0])),
+    )
 
 
 def b1(g: Grading):
@@ -95,7 +112,9 @@ def b1(g: Grading):
         got = g.call("mixed_loss", served, x, y, attack, weight, shape=(len(x),))
         right = _cross_entropy(x @ W.T + b, y) + weight * _cross_entropy(x_adv @ W.T + b, y)
         g.close(got, right, "it is not L(x) + weight * L(x_adv), both with the label y", 1e-6)
-        g.expect(len(attack.asked) == 1, f"attack was called {len(attack.asked)} times, expected once")
+        g.expect(
+            len(attack.asked) == 1, f"attack was called {len(attack.asked)} times, expected once"
+        )
         given = attack.asked[0][0]
         good = len(given) == 2 and np.array_equal(given[0], x) and np.array_equal(given[1], y)
         g.expect(good, "attack must be called as attack(x, y)")
@@ -103,7 +122,16 @@ def b1(g: Grading):
             asked = any(np.array_equal(q[1], image) for q, _ in served.asked)
             g.expect(asked, f"the model was not asked about {name}")
 
-    check((np.array([[2.0], [-2.0]]), np.zeros(2), np.array([[1.0]]), np.array([[0.0]]), np.array([1]), 1.0))
+    check(
+        (
+            np.array([[2.0], [-2.0]]),
+            np.zeros(2),
+            np.array([[1.0]]),
+            np.array([[0.0]]),
+            np.array([1]),
+            1.0,
+        )
+    )
 
     @g.examples(_attacked())
     def _(case):
@@ -138,7 +166,10 @@ def _trained(g: Grading):
     rng = np.random.SeedSequence(11 if g.hidden else 7)
     value = g.call("train_robust", x, y, EPS, rng, kind="any")
     shapes = {k: v.shape for k, v in models.mlp((64,)).parameters.items()}
-    g.expect(isinstance(value, dict) and set(value) == set(shapes), f"it is no dict of the arrays {', '.join(sorted(shapes))}")  # fmt: skip
+    g.expect(
+        isinstance(value, dict) and set(value) == set(shapes),
+        f"it is no dict of the arrays {', '.join(sorted(shapes))}",
+    )
     for k, shape in shapes.items():
         v = g._array(value[k], shape, "f", k)
         g.expect(v.dtype.kind == "f", f"{k} is an array of {v.dtype}, expected floating point")
@@ -148,7 +179,10 @@ def _trained(g: Grading):
 
 def b2(g: Grading):
     share = _robust(_trained(g), g.course, EPS)
-    g.expect(share >= 0.42, f"under PGD of 40 steps with eps {EPS} the accuracy is {share:.3f}, expected at least 0.42: attack the model as it is in each batch")  # fmt: skip
+    g.expect(
+        share >= 0.42,
+        f"under PGD of 40 steps with eps {EPS} the accuracy is {share:.3f}, expected at least 0.42: attack the model as it is in each batch",
+    )
 
 
 def b3(g: Grading):
@@ -207,7 +241,12 @@ def e1(g: Grading):
     @st.composite
     def cases(draw):
         n, d = draw(sizes), draw(st.integers(1, 3))
-        return draw(whole(d, -3, 3)), draw(whole(1, -2, 2)), draw(pixels((n, d))), draw(labels(n, 2))
+        return (
+            draw(whole(d, -3, 3)),
+            draw(whole(1, -2, 2)),
+            draw(pixels((n, d))),
+            draw(labels(n, 2)),
+        )
 
     def check(case):
         w, b, x, y = case
@@ -216,7 +255,11 @@ def e1(g: Grading):
         for k in range(0, 11, 2):
             z = g.call("break_masked", affine(W * 2.0**k, c * 2.0**k), x, y, 0.1, shape=x.shape)
             first = z if first is None else first
-            g.expect((z == first).all(), f"logits times {2**k} gave another image than logits times 1: the gradient must not fade", first)  # fmt: skip
+            g.expect(
+                (z == first).all(),
+                f"logits times {2**k} gave another image than logits times 1: the gradient must not fade",
+                first,
+            )
         toward = np.where(y[:, None] == 0, w, -w)
         far = np.clip(x + 0.1 * np.sign(toward), 0, 1)
         g.close(first, far, "in two classes the best image moves each pixel by eps against y", 1e-9)
@@ -237,10 +280,16 @@ def e2(g: Grading):
         for factor in (20, 100, 1000):
             z = g.call("break_masked", network(_masked(net, factor)), x, y, 0.1, shape=x.shape)
             far = float(np.abs(z.astype(float) - x).max())
-            g.expect(far <= 0.1 + 1e-6 and z.min() >= 0 and z.max() <= 1, f"a pixel moved by {far:.6g}, more than eps = 0.1, or left [0, 1]")  # fmt: skip
+            g.expect(
+                far <= 0.1 + 1e-6 and z.min() >= 0 and z.max() <= 1,
+                f"a pixel moved by {far:.6g}, more than eps = 0.1, or left [0, 1]",
+            )
             fooled = int((net(z.astype(np.float32)).argmax(axis=1) != y).sum())
             g.last = (g.last[0], None)
-            g.expect(fooled >= need, f"logits times {factor}: {fooled} of {len(x)} images fool the model, expected at least {need}")  # fmt: skip
+            g.expect(
+                fooled >= need,
+                f"logits times {factor}: {fooled} of {len(x)} images fool the model, expected at least {need}",
+            )
 
 
 HOMEWORK = Homework(
@@ -255,7 +304,20 @@ HOMEWORK = Homework(
         "D": "Gradients that vanish",
         "E": "Breaking a masked model",
     },
-    kit=("backend", "checks", "protocols", "autograd", "ops", "parallel", "conv", "files", "layers", "losses", "models", "training"),
+    kit=(
+        "backend",
+        "checks",
+        "protocols",
+        "autograd",
+        "ops",
+        "parallel",
+        "conv",
+        "files",
+        "layers",
+        "losses",
+        "models",
+        "training",
+    ),
     call_seconds=30,
     seconds=240,
     checks=(
@@ -269,4 +331,4 @@ HOMEWORK = Homework(
         Check("E1", 10, "two classes: the factor changes nothing", e1, ("break_masked",)),
         Check("E2", 15, "ten classes: as many images as without the mask", e2, ("break_masked",)),
     ),
-)  # fmt: skip
+)

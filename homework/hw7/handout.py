@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Homework 7: defenses. Train one, break one
 #
-# First you train a network that withstands small changes. Then you break a network that only seems to. You write six
-# functions in `hw7.py`. Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
-# until you have written the part.
+# First you train a network that withstands small changes. Then you break a network that only seems
+# to. You write six functions in `hw7.py`. Each part below says why, and ends with a cell to explore
+# with. The cells say "not written yet" until you have written the part.
 #
 # After each part, run `python -m homework check hw7 .` in this folder.
 
@@ -32,18 +32,20 @@ def show(explore):
 # %% [markdown]
 # ## A. The worst case in closed form
 #
-# A logistic regression with labels $t = \pm 1$ has the margin $t (W \cdot x + b)$. The loss is $\log(1 + e^{-m})$, and
-# falls with the margin $m$. So the worst change of $x$ is the one with the smallest margin. A change $d$ moves the margin
-# by $t\, W \cdot d$. If no pixel moves by more than $\varepsilon$, that is at least $-\varepsilon \lVert W \rVert_1$, and
-# $d = -t\, \varepsilon\, \mathrm{sign}(W)$ attains it. So the worst loss needs no attack:
+# A logistic regression with labels $t = \pm 1$ has the margin $t (W \cdot x + b)$. The loss is
+# $\log(1 + e^{-m})$, and falls with the margin $m$. So the worst change of $x$ is the one with the
+# smallest margin. A change $d$ moves the margin by $t\, W \cdot d$. If no pixel moves by more than
+# $\varepsilon$, that is at least $-\varepsilon \lVert W \rVert_1$, and $d = -t\, \varepsilon\,
+# \mathrm{sign}(W)$ attains it. So the worst loss needs no attack:
 #
 # $$ \frac{1}{N} \sum_i \log(1 + e^{-m_i}), \quad m_i = t_i (W \cdot x_i + b) - \varepsilon \lVert W \rVert_1 $$
 #
-# Its derivative by $m$ is $-1 / (1 + e^{m})$. The derivative of $m_i$ by $W$ is $t_i x_i - \varepsilon\,
-# \mathrm{sign}(W)$, and by $b$ it is $t_i$. At $W_j = 0$ the absolute value has a corner. Take 0 there, as
-# `numpy.sign` does.
+# Its derivative by $m$ is $-1 / (1 + e^{m})$. The derivative of $m_i$ by $W$ is $t_i x_i -
+# \varepsilon\, \mathrm{sign}(W)$, and by $b$ it is $t_i$. At $W_j = 0$ the absolute value has a
+# corner. Take 0 there, as `numpy.sign` does.
 #
-# For $m = -10{,}000$ the exponential overflows. Use $\log(1 + e^{-m}) = \max(-m, 0) + \log(1 + e^{-|m|})$.
+# For $m = -10{,}000$ the exponential overflows. Use $\log(1 + e^{-m}) = \max(-m, 0) + \log(1 +
+# e^{-|m|})$.
 
 # %%
 W, X, t = np.array([1.0, -2.0]), np.array([[1.0, 0.0]]), np.array([1.0])
@@ -52,21 +54,22 @@ show(lambda: print("robust loss and gradient:", *hw7.robust_loss(W, 0.0, X, t, 0
 # %% [markdown]
 # ## B. Adversarial training
 #
-# A network has no closed form. So each batch is attacked, and the network is trained on both, the clean images and the
-# attacked ones:
+# A network has no closed form. So each batch is attacked, and the network is trained on both, the
+# clean images and the attacked ones:
 #
 # $$ L(x, y) + \lambda\, L(x_{adv}, y) $$
 #
-# Both have the *right* label $y$. The label that the model gives to $x_{adv}$ is its mistake, and should not be learned.
-# $x_{adv}$ counts as a constant: it is not differentiated by the weights.
+# Both have the *right* label $y$. The label that the model gives to $x_{adv}$ is its mistake, and
+# should not be learned. $x_{adv}$ counts as a constant: it is not differentiated by the weights.
 #
-# The attack must meet the model as it is at that moment. Images that were made once, before the training, are soon
-# harmless to the new weights. The network then learns these images, and nothing about others.
+# The attack must meet the model as it is at that moment. Images that were made once, before the
+# training, are soon harmless to the new weights. The network then learns these images, and nothing
+# about others.
 #
-# A recipe that is enough: one step of FGSM of size $\varepsilon$ in each batch, weight 1, batches of 32, 8 epochs,
-# Adam with 0.001. `training.fit(..., objective=f)` calls `f(forward, x, y)`. `forward` is the model with its weights under
-# differentiation. Give `forward` to `mixed_loss`, and attack `model` itself. The check attacks the result with PGD of 40
-# steps at $\varepsilon = 0.15$.
+# A recipe that is enough: one step of FGSM of size $\varepsilon$ in each batch, weight 1, batches
+# of 32, 8 epochs, Adam with 0.001. `training.fit(..., objective=f)` calls `f(forward, x, y)`.
+# `forward` is the model with its weights under differentiation. Give `forward` to `mixed_loss`, and
+# attack `model` itself. The check attacks the result with PGD of 40 steps at $\varepsilon = 0.15$.
 
 
 # %%
@@ -88,8 +91,9 @@ show(compare)
 # %% [markdown]
 # ## C. Soft labels
 #
-# Defensive distillation trains with the softmax of $z / T$. A large $T$ makes the labels soft: as $T$ grows, each class
-# tends to $1 / K$. The order of the classes stays. Subtract the largest $z / T$ of the row first, and nothing overflows.
+# Defensive distillation trains with the softmax of $z / T$. A large $T$ makes the labels soft: as
+# $T$ grows, each class tends to $1 / K$. The order of the classes stays. Subtract the largest $z /
+# T$ of the row first, and nothing overflows.
 
 # %%
 show(lambda: print("T = 1: ", hw7.soft_labels(np.array([[10.0, 5.0, 0.0]]), 1.0).round(4)))
@@ -98,14 +102,15 @@ show(lambda: print("T = 20:", hw7.soft_labels(np.array([[10.0, 5.0, 0.0]]), 20.0
 # %% [markdown]
 # ## D. Gradients that vanish
 #
-# A network that was trained at temperature 20 and is used at temperature 1 has logits that are 20 times as large. Its
-# labels are the same. But the textbook gradient of the cross-entropy, $\mathrm{softmax}(z) - \mathrm{onehot}(y)$,
-# vanishes. In float32 the number $e^{-110}$ is 0, and $1 - 10^{-8}$ is 1. Then every entry is exactly 0, and so is the
-# gradient in every pixel. An attack that follows it goes nowhere, and the defense looks strong.
+# A network that was trained at temperature 20 and is used at temperature 1 has logits that are 20
+# times as large. Its labels are the same. But the textbook gradient of the cross-entropy,
+# $\mathrm{softmax}(z) - \mathrm{onehot}(y)$, vanishes. In float32 the number $e^{-110}$ is 0, and
+# $1 - 10^{-8}$ is 1. Then every entry is exactly 0, and so is the gradient in every pixel. An
+# attack that follows it goes nowhere, and the defense looks strong.
 #
-# `flat` measures that. It computes in the dtype of the logits. In float64 you would see something else, and not what
-# happened. (`minadv.losses.cross_entropy` is written so that it does not vanish. Here the textbook's formula is asked
-# for.)
+# `flat` measures that. It computes in the dtype of the logits. In float64 you would see something
+# else, and not what happened. (`minadv.losses.cross_entropy` is written so that it does not vanish.
+# Here the textbook's formula is asked for.)
 
 
 # %%
@@ -120,13 +125,14 @@ show(vanish)
 # %% [markdown]
 # ## E. Breaking a masked model
 #
-# A constant factor changes no label, so it moves no boundary. An attack needs a gradient that does not fade. Take the
-# log-odds margin of homework 2: $m = z_y - \log \sum_{j \ne y} e^{z_j}$. Its gradient is 1 at $y$, and minus the softmax
-# of the *other* classes elsewhere. However sure the model is, the entries other than $y$ add up to $-1$.
+# A constant factor changes no label, so it moves no boundary. An attack needs a gradient that does
+# not fade. Take the log-odds margin of homework 2: $m = z_y - \log \sum_{j \ne y} e^{z_j}$. Its
+# gradient is 1 at $y$, and minus the softmax of the *other* classes elsewhere. However sure the
+# model is, the entries other than $y$ add up to $-1$.
 #
-# With two classes the gradient of $m$ by the logits is $(1, -1)$ at any factor. So the factor changes the pulled-back
-# gradient only in length, and its sign not at all. With ten classes a large factor makes the softmax of the others a
-# choice of the runner-up.
+# With two classes the gradient of $m$ by the logits is $(1, -1)$ at any factor. So the factor
+# changes the pulled-back gradient only in length, and its sign not at all. With ten classes a large
+# factor makes the softmax of the others a choice of the runner-up.
 #
 # You do not know the factor. Do not guess one.
 

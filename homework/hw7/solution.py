@@ -1,7 +1,7 @@
 """Homework 7: defenses. Train one, and break one. Write the six functions; hand in this file.
 
-Images are flat rows: ``x`` is (N, D). Arguments are read-only: work on copies. ``minadv.vjp(model, x)`` gives
-``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
+Images are flat rows: ``x`` is (N, D). Arguments are read-only: work on copies. ``minadv.vjp(model,
+x)`` gives ``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ from minadv import losses, models, training, vjp
 def robust_loss(W, b, X, t, eps):
     """The mean of log(1 + exp(-m)), m = t (W·x + b) - eps ||W||_1, and its gradient by W and b.
 
-    W: (D,); b: a number; X: (N, D); t: (N,), +1 or -1; eps >= 0. m is the smallest margin in the box of size eps around
-    x. The derivative of |W_i| at 0 counts as 0. Nothing overflows for |m| = 10,000. Returns (loss, gradient by W,
-    gradient by b): shapes (), (D,), ().
+    W: (D,); b: a number; X: (N, D); t: (N,), +1 or -1; eps >= 0. m is the smallest margin in the
+    box of size eps around x. The derivative of |W_i| at 0 counts as 0. Nothing overflows for |m| =
+    10,000. Returns (loss, gradient by W, gradient by b): shapes (), (D,), ().
 
     >>> loss, g_W, g_b = robust_loss(np.array([1.0]), 0.0, np.array([[0.5]]), np.array([1.0]), 0.5)
     >>> round(float(loss), 6), g_W.tolist(), float(g_b)
@@ -33,9 +33,10 @@ def robust_loss(W, b, X, t, eps):
 def mixed_loss(model, x, y, attack, weight):
     """L(x) + weight · L(x_adv), one number per image, where L is the cross-entropy with the label y.
 
-    model: images to logits (N, K); x: (N, D); y: (N,) integers; attack: attack(x, y) gives x_adv (N, D), and is called
-    once; x_adv is a constant. ``minadv.losses.cross_entropy(logits, y)`` is (N,). Returns (N,), which can be
-    differentiated by the weights of the model: so use model, losses and arithmetic only.
+    model: images to logits (N, K); x: (N, D); y: (N,) integers; attack: attack(x, y) gives x_adv
+    (N, D), and is called once; x_adv is a constant. ``minadv.losses.cross_entropy(logits, y)`` is
+    (N,). Returns (N,), which can be differentiated by the weights of the model: so use model,
+    losses and arithmetic only.
     """
     # begin solution: B
     x_adv = attack(x, y)
@@ -47,9 +48,10 @@ def mixed_loss(model, x, y, attack, weight):
 def train_robust(x, y, eps, rng):
     """Train the MLP 64-128-10 so that it withstands changes of size eps.
 
-    x: (N, 64); y: (N,); rng: a numpy.random.Generator. A recipe that is enough: ``models.mlp((64,), rng=rng)``, and
-    ``training.fit`` with the objective mixed_loss, weight 1, and one step of FGSM on the model as it is at that moment;
-    Adam(0.001), batches of 32, 8 epochs, progress=False. Returns the model's parameters, a dict of four arrays.
+    x: (N, 64); y: (N,); rng: a numpy.random.Generator. A recipe that is enough: ``models.mlp((64,),
+    rng=rng)``, and ``training.fit`` with the objective mixed_loss, weight 1, and one step of FGSM
+    on the model as it is at that moment; Adam(0.001), batches of 32, 8 epochs, progress=False.
+    Returns the model's parameters, a dict of four arrays.
     """
     # begin solution: B
     model = models.mlp((64,), rng=rng)
@@ -89,8 +91,9 @@ def soft_labels(logits, T):
 def flat(model, x, y):
     """The share of images at which the textbook gradient of the cross-entropy is exactly 0 in every pixel.
 
-    The textbook gradient: softmax(z) - onehot(y), computed in the dtype of the logits z, and pulled back to the image.
-    model: images to logits (N, K); x: (N, D); y: (N,). Returns a number in [0, 1].
+    The textbook gradient: softmax(z) - onehot(y), computed in the dtype of the logits z, and pulled
+    back to the image. model: images to logits (N, K); x: (N, D); y: (N,). Returns a number in [0,
+    1].
 
     >>> flat(lambda x: x @ np.array([[1.0, -1.0]]) * 1e4, np.array([[0.5]]), np.array([0]))
     1.0
@@ -107,8 +110,9 @@ def flat(model, x, y):
 def break_masked(model, x, y, eps):
     """Images that fool a model whose logits were multiplied by a large, unknown number.
 
-    model: images to logits (N, K); x: (N, D), in [0, 1]; y: (N,). Returns x_adv (N, D), with no pixel more than eps
-    from x and all in [0, 1]. One step is enough. With two classes the answer must not depend on the number at all.
+    model: images to logits (N, K); x: (N, D), in [0, 1]; y: (N,). Returns x_adv (N, D), with no
+    pixel more than eps from x and all in [0, 1]. One step is enough. With two classes the answer
+    must not depend on the number at all.
     """
     # begin solution: E
     z, pull = vjp(model, x)
