@@ -19,8 +19,8 @@ BUGS = (
     ),
     Bug(
         "l2 length, linf direction",
-        "size = np.abs(w).sum(axis=2)",
-        "size = np.sqrt((w * w).sum(axis=2))",
+        "else np.abs(w).sum(axis=2)",
+        "else np.sqrt((w * w).sum(axis=2))",
         {"B2"},
         ("not on hyperplane",),
     ),
@@ -44,7 +44,7 @@ BUGS = (
         {"C1"},
         ("boundary",),
     ),
-    # It never stops: each later step starts from a rounded image, so that no check of deepfool holds.
+    # It never stops, and later steps start from rounded images: no check of deepfool holds.
     Bug(
         "label of the current z",
         "running = running[model(z[running]).argmax(axis=1) == y[running]]",

@@ -169,7 +169,8 @@ def c1(g: Grading):
             least = (1 + overshoot) * min(ways)
             g.expect(
                 abs(size - least) <= 1e-9 * max(1, least),
-                f"image {i}: the change is {size:.6g} long; the nearest boundary is {min(ways):.6g} "
+                f"image {i}: the change is {size:.6g} long; the nearest boundary is "
+                f"{min(ways):.6g} "
                 f"away, and with overshoot {overshoot:g} that is {least:.6g}",
                 right,
             )
@@ -178,7 +179,8 @@ def c1(g: Grading):
         if reachable and all((W[k] != W[j]).any() for k in range(len(W)) for j in range(k)):
             g.expect(
                 pulls <= most,
-                f"pull was called {pulls} times; one step needs at most {most}: the label has changed, so stop",
+                f"pull was called {pulls} times; one step needs at most {most}: "
+                "the label has changed, so stop",
             )
 
 
@@ -256,12 +258,14 @@ def d2(g: Grading):
         )
         g.expect(
             size <= 1.2 * right,
-            f"the median l2 length of the changes is {size:.4g}, expected at most 1.2 * {right:.4g}",
+            f"the median l2 length of the changes is {size:.4g}, "
+            f"expected at most 1.2 * {right:.4g}",
         )
         fgsm = np.median(_smallest_fgsm(net, x))
         g.expect(
             fgsm >= 1.2 * size,
-            f"the smallest FGSM has the median length {fgsm:.4g}, less than 1.2 times your {size:.4g}",
+            f"the smallest FGSM has the median length {fgsm:.4g}, "
+            f"less than 1.2 times your {size:.4g}",
         )
 
 

@@ -46,10 +46,7 @@ def nearest(f, w, y, norm):
     """
     # begin solution: B
     images = np.arange(len(f))
-    if norm == "l2":
-        size = np.sqrt((w * w).sum(axis=2))
-    else:
-        size = np.abs(w).sum(axis=2)
+    size = np.sqrt((w * w).sum(axis=2)) if norm == "l2" else np.abs(w).sum(axis=2)
     closed = (size == 0) | (y[:, None] == np.arange(f.shape[1]))
     safe = np.where(closed, 1, size)
     distance = np.where(closed, np.inf, np.abs(f) / safe)
@@ -62,7 +59,7 @@ def nearest(f, w, y, norm):
 
 
 def deepfool(model, x, *, overshoot=0.02, steps=50, bounds=(0.0, 1.0)):
-    """DeepFool for the l2 norm: step just beyond the nearest boundary of the linearized model, until the label changes.
+    """DeepFool for the l2 norm: step just beyond the nearest boundary, until the label changes.
 
     model: images to logits (N, K); x: (N, D); overshoot >= 0; steps: the most per image; bounds:
     what a pixel may be. Each step is z <- clip(z + (1 + overshoot) r). y is what the model says

@@ -14,7 +14,8 @@ BUGS = (
     Bug(
         "permutation shared by rows",
         "    order = rng.random((P, P))\n",
-        "    return (np.arange(P)[:, None] + rng.permutation(P - 1)[:3] + 1) % P\n    order = None\n",
+        "    return (np.arange(P)[:, None] + rng.permutation(P - 1)[:3] + 1) % P\n"
+        "    order = None\n",
         {"A2"},
         ("by itself",),
     ),

@@ -37,7 +37,7 @@ def _chi2(counts) -> float:
 
 
 def a2(g: Grading):
-    """A right solution exceeds 110 with 23 degrees of freedom, or 110 with 15, once in 10^12 times."""
+    """A right solution exceeds 110, with 23 or 15 degrees of freedom, once in 10^12 times."""
     calls = 24 * g.count
     start = int(g.rng.integers(2**31))
     p = np.stack(
@@ -214,7 +214,8 @@ def c2(g: Grading):
         value = float(((x - center) ** 2).sum())
         g.expect(
             value < 1e-4,
-            f"the squared distance to c in 6 dimensions is {value:.3g} after 100 generations of 40, expected below 1e-4",
+            f"the squared distance to c in 6 dimensions is {value:.3g} after "
+            "100 generations of 40, expected below 1e-4",
             center,
         )
         slope = g.rng.choice([-1.0, 1.0], 6) * g.rng.uniform(0.5, 2, 6)
@@ -222,7 +223,8 @@ def c2(g: Grading):
         gap = float(np.abs(x - np.where(slope > 0, -3.0, 3.0)).max())
         g.expect(
             gap < 1e-3,
-            f"the least of a linear function is in a corner, and x is {gap:.3g} away from it, expected below 1e-3",
+            f"the least of a linear function is in a corner, and x is {gap:.3g} "
+            "away from it, expected below 1e-3",
         )
 
 
@@ -244,7 +246,9 @@ def _painting(g: Grading, genes):
         where = off[0].tolist() if len(off) else None
         g.expect(
             where is None,
-            f"pixel {where} is {got[tuple(where)] if where else 0:g}, expected {right[tuple(where)] if where else 0:g}: rows and columns are rounded down, and the later gene wins",
+            f"pixel {where} is {got[tuple(where)] if where else 0:g}, "
+            f"expected {right[tuple(where)] if where else 0:g}: "
+            "rows and columns are rounded down, and the later gene wins",
             right,
         )
 

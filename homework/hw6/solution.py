@@ -1,4 +1,6 @@
-"""Homework 6: differential evolution, and the one-pixel attack. Write the seven functions; hand in this file.
+"""Homework 6: differential evolution, and the one-pixel attack. Write the seven functions.
+
+Hand in this file.
 
 ``rng`` is a ``numpy.random.Generator``. Arguments are read-only: work on copies. A population ``X``
 is (P, D): one candidate per row.
@@ -60,7 +62,8 @@ def select(X, fX, U, fU):
     X, U: (P, D); fX, fU: (P,), their values, which may be infinite; lower is better. Returns (rows,
     values), (P, D) and (P,).
 
-    >>> rows, values = select(np.array([[1.0]]), np.array([3.0]), np.array([[2.0]]), np.array([3.0]))
+    >>> tie = np.array([3.0])
+    >>> rows, values = select(np.array([[1.0]]), tie, np.array([[2.0]]), tie)
     >>> rows.tolist(), values.tolist()
     ([[2.0]], [3.0])
     """
@@ -79,7 +82,8 @@ def differential_evolution(objective, low, high, P, G, F, CR, rng):
     history): the best candidate (D,), and the best value of each generation (G,).
 
     >>> f = lambda X: (X**2).sum(axis=1)
-    >>> x, history = differential_evolution(f, np.array([-1.0]), np.array([1.0]), 8, 30, 0.5, 0.9, np.random.default_rng(0))
+    >>> one, rng = np.ones(1), np.random.default_rng(0)
+    >>> x, history = differential_evolution(f, -one, one, 8, 30, 0.5, 0.9, rng)
     >>> x.shape, len(history), bool(history[-1] < 1e-3)
     ((1,), 30, True)
     """
@@ -115,7 +119,7 @@ def paint(image, genes):
 
 
 def one_pixel(predict, x, y, pixels, budget, rng):
-    """Change at most some pixels of an image so that the label is not y any more, by asking for probabilities.
+    """Change a few pixels of an image so that its label is not y, by asking for probabilities.
 
     predict: images (n, 64) to probabilities (n, 10); x: (64,), in [0, 1]; y: the label, a number;
     pixels: how many may change; budget: how many images predict may be asked about in all, at least

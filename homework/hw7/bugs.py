@@ -43,7 +43,8 @@ BUGS = (
     Bug(
         "labels of x_adv",
         "losses.cross_entropy(model(x_adv), y)",
-        "losses.cross_entropy(model(x_adv), np.argmax(getattr(model(x_adv), 'value', model(x_adv)), axis=1))",
+        "losses.cross_entropy(model(x_adv), np.argmax("
+        "getattr(model(x_adv), 'value', model(x_adv)), axis=1))",
         {"B1", "B2"},
         ("label y",),
     ),
@@ -60,7 +61,8 @@ BUGS = (
     Bug(
         "float64 in D",
         "    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot",
-        "    z = z.astype(np.float64)\n    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot",
+        "    z = z.astype(np.float64)\n"
+        "    e = np.exp(z - z.max(axis=1, keepdims=True))\n    onehot",
         {"D1"},
         ("dtype",),
     ),

@@ -181,7 +181,8 @@ def b2(g: Grading):
     share = _robust(_trained(g), g.course, EPS)
     g.expect(
         share >= 0.42,
-        f"under PGD of 40 steps with eps {EPS} the accuracy is {share:.3f}, expected at least 0.42: attack the model as it is in each batch",
+        f"under PGD of 40 steps with eps {EPS} the accuracy is {share:.3f}, "
+        "expected at least 0.42: attack the model as it is in each batch",
     )
 
 
@@ -257,7 +258,8 @@ def e1(g: Grading):
             first = z if first is None else first
             g.expect(
                 (z == first).all(),
-                f"logits times {2**k} gave another image than logits times 1: the gradient must not fade",
+                f"logits times {2**k} gave another image than logits times 1: "
+                "the gradient must not fade",
                 first,
             )
         toward = np.where(y[:, None] == 0, w, -w)
@@ -288,7 +290,8 @@ def e2(g: Grading):
             g.last = (g.last[0], None)
             g.expect(
                 fooled >= need,
-                f"logits times {factor}: {fooled} of {len(x)} images fool the model, expected at least {need}",
+                f"logits times {factor}: {fooled} of {len(x)} images fool the model, "
+                f"expected at least {need}",
             )
 
 

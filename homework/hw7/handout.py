@@ -38,7 +38,8 @@ def show(explore):
 # $\varepsilon$, that is at least $-\varepsilon \lVert W \rVert_1$, and $d = -t\, \varepsilon\,
 # \mathrm{sign}(W)$ attains it. So the worst loss needs no attack:
 #
-# $$ \frac{1}{N} \sum_i \log(1 + e^{-m_i}), \quad m_i = t_i (W \cdot x_i + b) - \varepsilon \lVert W \rVert_1 $$
+# $$ \frac{1}{N} \sum_i \log(1 + e^{-m_i}), \quad
+# m_i = t_i (W \cdot x_i + b) - \varepsilon \lVert W \rVert_1 $$
 #
 # Its derivative by $m$ is $-1 / (1 + e^{m})$. The derivative of $m_i$ by $W$ is $t_i x_i -
 # \varepsilon\, \mathrm{sign}(W)$, and by $b$ it is $t_i$. At $W_j = 0$ the absolute value has a

@@ -31,7 +31,7 @@ def robust_loss(W, b, X, t, eps):
 
 
 def mixed_loss(model, x, y, attack, weight):
-    """L(x) + weight · L(x_adv), one number per image, where L is the cross-entropy with the label y.
+    """L(x) + weight · L(x_adv) per image, where L is the cross-entropy with the label y.
 
     model: images to logits (N, K); x: (N, D); y: (N,) integers; attack: attack(x, y) gives x_adv
     (N, D), and is called once; x_adv is a constant. ``minadv.losses.cross_entropy(logits, y)`` is
@@ -89,7 +89,7 @@ def soft_labels(logits, T):
 
 
 def flat(model, x, y):
-    """The share of images at which the textbook gradient of the cross-entropy is exactly 0 in every pixel.
+    """The share of images whose textbook gradient of the cross-entropy is exactly 0 in every pixel.
 
     The textbook gradient: softmax(z) - onehot(y), computed in the dtype of the logits z, and pulled
     back to the image. model: images to logits (N, K); x: (N, D); y: (N,). Returns a number in [0,
