@@ -53,7 +53,8 @@ BUGS = (
         ("deepfool",),
     ),
     Bug("overshoot 0.5", "(1 + overshoot) * r", "1.5 * r", {"C1", "D2"}, ("overshoot",)),
-    Bug("no overshoot", "(1 + overshoot) * r", "r", {"C1", "D1"}, ("overshoot",)),
+    # On the boundary itself, rounding decides whether it stops: C2 sees that.
+    Bug("no overshoot", "(1 + overshoot) * r", "r", {"C1", "C2", "D1"}, ("overshoot",)),
     Bug(
         "no bounds",
         "np.clip(z[running] + (1 + overshoot) * r, *bounds)",
@@ -76,7 +77,7 @@ BUGS = (
         f = q - q[np.arange(len(q)), own][:, None]
         w = rows - rows[np.arange(len(q)), own][:, None]
 """,
-        {"C1", "C2"},
+        {"C1", "C2", "D2"},
         ("probabilities",),
     ),
 )
