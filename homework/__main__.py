@@ -51,7 +51,7 @@ def start(name: str, folder: Path, force: bool = False) -> int:
 
 README = """# {h.title}
 
-Write the gaps in `{file}` and the answers in `answers.md`. Hand in these two files and nothing else.
+Write the gaps in `{file}` and the answers in `answers.md`. Hand in these two files, nothing else.
 
     python -m homework check {h.name} .             all public checks
     python -m homework check {h.name} . --only B2   one of them
@@ -60,8 +60,9 @@ Write the gaps in `{file}` and the answers in `answers.md`. Hand in these two fi
 |---|---|---|
 {points}
 
-Each check is also run on hidden data, the same property with other numbers: 3/5 of its points are public, 2/5 hidden.
-A function has {h.call_seconds} seconds of CPU time per call. Arguments are read-only: work on copies.
+Each check is also run on hidden data, the same property with other numbers: 3/5 of its points
+are public, 2/5 hidden.
+A function has {h.call_seconds} seconds of CPU time per call. Arguments are read-only: copy them.
 You may use NumPy and what `{file}` imports. Reading the library is allowed, copying from it is not.
 """
 
@@ -89,8 +90,13 @@ def grade_folder(o) -> int:
             return 2
         with Client(o.dask) as client:
             return _grade_over(o, client.get_executor())
-    with ProcessPoolExecutor(o.workers, mp_context=get_context("spawn")) as pool:
-        return _grade_over(o, pool)
+    for last in (False, True):  # a lost worker ends the pool: what is left goes to a new one
+        with ProcessPoolExecutor(o.workers, mp_context=get_context("spawn")) as pool:
+            code = _grade_over(o, pool)
+        if code != 1 or last:
+            break
+        o.regrade = []
+    return code
 
 
 def _grade_over(o, executor) -> int:
@@ -212,7 +218,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = [o.name] if o.name else names()
         # How a cheat ends does not depend on the homework: at the small scale, all of them on one.
         every = [scale == "full" or n == chosen[0] for n in chosen]
-        good = [selftest(n, scale, o.workers, o.only, e) for n, e in zip(chosen, every, strict=True)]
+        good = [
+            selftest(n, scale, o.workers, o.only, e) for n, e in zip(chosen, every, strict=True)
+        ]
         return 0 if all(good) else 1
     for name in names():
         h = load(name)

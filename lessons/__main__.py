@@ -1,28 +1,28 @@
-"""``python -m lessons``: run the lessons, keep what they print and draw, and say how each went."""
+"""``python -m lessons``: run the lessons, keep what they print and draw, and say how
+each went."""
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import os
-import runpy
 import shutil
+import statistics
 import sys
 import time
 import traceback
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-import minadv
+from minadv.files import write_whole
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(
-    0, str(HERE)
-)  # a lesson says `from lesson import ...`, also when it is run by itself
+# a lesson says `from lesson import ...`, also when it is run by itself
+sys.path.insert(0, str(HERE))
 
 import lesson as lesson_module  # noqa: E402
+from pages import cells as cells_module  # noqa: E402
 
 
 @dataclass
@@ -33,20 +33,33 @@ class Outcome:
     seconds: float
     figures: int
     error: str  # the last line of the traceback, or nothing
+    seed: int = 0
+    rows: list[tuple] = field(default_factory=list)  # what it measured
+    cells: list[cells_module.Cell] = field(default_factory=list)  # as it ran
 
 
 def scripts() -> list[Path]:
-    """The lessons, in reading order."""
+    """The lessons, in reading order: lesson 0, the frame, lesson 1, ..."""
     return sorted(HERE.glob("[0-9][0-9]_*.py"))
+
+
+def solutions(chosen: list[Path]) -> list[Path]:
+    """The worked solutions of these lessons."""
+    there = (HERE / "solutions" / script.name for script in chosen)
+    return [script for script in there if script.exists()]
 
 
 def named(script: Path, word: str) -> bool:
     """Whether ``word``, a number or a part of a name, means this lesson."""
-    return script.stem[:2] == word.zfill(2) if word.isdigit() else word in script.stem
+    number = lesson_module.lesson_number(script.stem)
+    if word.isdigit() or word == "F":
+        return number == (str(int(word)) if word.isdigit() else word)
+    return word in script.stem
 
 
 def header(script: Path) -> tuple[str, str]:
-    """A lesson's title and the documents' items that it mirrors, from its first lines."""
+    """A lesson's title and the documents' items that it mirrors, from its first
+    lines."""
     title = mirrors = ""
     for line in script.read_text(encoding="utf-8").splitlines():
         if line.startswith("# # ") and not title:
@@ -58,25 +71,36 @@ def header(script: Path) -> tuple[str, str]:
 
 
 def run(script: Path) -> Outcome:
-    """Run one lesson in this process; what it prints goes to ``<out>/<lesson>/output.txt``."""
+    """Run one lesson in this process; keep its text and its notebook in
+    ``<out>/<lesson>/``."""
     settings = lesson_module.settings
-    folder = settings.out / script.stem
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    settings.lesson = script.stem
-    figures, start, error = len(settings.figures), time.perf_counter(), ""
-    with (
-        (folder / "output.txt").open("w", encoding="utf-8") as file,
-        contextlib.redirect_stdout(file),
-    ):
-        try:
-            with warnings.catch_warnings():
-                runpy.run_path(str(script), run_name="__main__")
-        except Exception as problem:
-            traceback.print_exc(file=file)
-            error = "".join(traceback.format_exception_only(problem)).strip().splitlines()[-1]
-            error += f" (line {_line(script, problem)})"
-    return Outcome(script.stem, time.perf_counter() - start, len(settings.figures) - figures, error)
+    name = settings.lesson = lesson_module.lesson_name(script)
+    folder = settings.out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    figures, rows = len(settings.figures), len(settings.measured)
+    start, error = time.perf_counter(), ""
+    cells, problem = cells_module.execute(script, settings)
+    seconds = time.perf_counter() - start
+    if problem is not None:
+        lines = "".join(traceback.format_exception_only(problem)).strip().splitlines()
+        error = f"{lines[0]} (line {_line(script, problem)})"
+    figures = settings.figures[figures:]
+    written = {*figures, folder / "output.txt", folder / f"{script.stem}.ipynb"}
+    write_whole(folder / "output.txt", cells_module.text(cells).encode())
+    notebook = cells_module.notebook(cells, lambda shown: {"text/html": shown.html()})
+    write_whole(folder / f"{script.stem}.ipynb", notebook.encode())
+    for path in folder.iterdir():  # left by an earlier run
+        if path.suffix in (".png", ".ipynb") and path not in written:
+            path.unlink(missing_ok=True)
+    return Outcome(
+        name,
+        seconds,
+        len(figures),
+        error,
+        settings.seed,
+        settings.measured[rows:],
+        cells,
+    )
 
 
 def _line(script: Path, error: BaseException) -> str:
@@ -93,12 +117,20 @@ def table(outcomes: list[Outcome]) -> str:
     """Lesson, time, figures, ok or what failed; cut to the terminal's width."""
     width = max(len("lesson"), *(len(o.name) for o in outcomes))
     lines = [f"{'lesson':<{width}}  {'time':>7}  figures  result"]
+    seeds = len({o.seed for o in outcomes}) > 1
     lines += [
-        f"{o.name:<{width}}  {o.seconds:6.1f}s  {o.figures:7d}  {'FAILED: ' + o.error if o.error else 'ok'}"
+        f"{o.name:<{width}}  {o.seconds:6.1f}s  {o.figures:7d}  "
+        + (f"FAILED: {o.error}" if o.error else "ok")
+        + (f"  (seed {o.seed})" if seeds else "")
         for o in outcomes
     ]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     return "\n".join(line[:columns] for line in lines)
+
+
+def _row(*values: str) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
 
 def comparison(rows: list[tuple]) -> str:
@@ -108,21 +140,59 @@ def comparison(rows: list[tuple]) -> str:
             "| lesson | item | what | document | measured |",
             "|---|---|---|---|---|",
             *(
-                f"| {lesson[:2]} | {item} | {what} | {stated} | {value:{form}} |"
+                _row(
+                    lesson_module.lesson_number(lesson),
+                    item,
+                    what,
+                    stated,
+                    f"{value:{form}}",
+                )
                 for lesson, item, what, stated, value, form in rows
             ),
         ]
     )
 
 
-def main() -> int:
-    """Parse the command line, run what it asks for, print the table; 1 if a lesson failed, 2 for a bad call."""
+def stability(outcomes: list[Outcome], command: str) -> str:
+    """Of runs with several seeds: what failed, and mean and spread of every number
+    measured."""
+    lines = [
+        f"Made by `{command}`. The spread is the standard deviation over the runs.",
+        "",
+    ]
+    for name in dict.fromkeys(o.name for o in outcomes):
+        failed = [
+            f"seed {o.seed}: {o.error}" for o in outcomes if o.name == name and o.error
+        ]
+        runs = sum(o.name == name for o in outcomes)
+        lines.append(f"- {name}: " + ("; ".join(failed) or f"all {runs} seeds hold"))
+    values: dict[tuple, list[float]] = {}
+    for row in (row for o in outcomes for row in o.rows):
+        lesson, item, what, stated, value, form = row
+        values.setdefault((lesson, item, what, stated, form), []).append(value)
+    lines += [
+        "",
+        "| lesson | item | what | document | mean | spread | runs |",
+        "|" + "---|" * 7,
+    ]
+    for (lesson, item, what, stated, form), v in values.items():
+        mean, spread = statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else 0.0
+        number = lesson_module.lesson_number(lesson)
+        numbers = f"{mean:{form}}", f"{spread:{form}}", str(len(v))
+        lines.append(_row(number, item, what, stated, *numbers))
+    return "\n".join(lines)
+
+
+def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
+    """The command line, and the lessons that it asks for."""
     parser = lesson_module.options(
         "Run minadv's lessons. What they print and draw is kept in --out."
     )
     parser.prog = "python -m lessons"
     parser.add_argument(
-        "--list", action="store_true", help="list the lessons and what they mirror, and stop"
+        "--list",
+        action="store_true",
+        help="list the lessons and what they mirror, and stop",
     )
     parser.add_argument(
         "--only",
@@ -130,46 +200,104 @@ def main() -> int:
         metavar="LESSON",
         help="only these: numbers or parts of names, such as 1 2 deepfool",
     )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="run N times, from --seed on: mean and spread of every number",
+    )
+    parser.add_argument(
+        "--html",
+        action="store_true",
+        help="make the site in <out>/site as well (extra: docs)",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
-
+    if arguments.seeds is not None and (arguments.seeds < 1 or arguments.html):
+        parser.error("--seeds must be at least 1, and goes without --html")
     chosen = scripts()
     if arguments.only:
         found = {word: [s for s in chosen if named(s, word)] for word in arguments.only}
         if missing := [word for word, matches in found.items() if not matches]:
-            parser.error(f"--only: no lesson is called {', '.join(missing)}; see --list")
+            parser.error(
+                f"--only: no lesson is called {', '.join(missing)}; see --list"
+            )
         chosen = [s for s in chosen if any(s in matches for matches in found.values())]
+    return parser, arguments, chosen
+
+
+def main() -> int:
+    """Do what the command line asks for.
+
+    Returns 0; 1 if a lesson failed; 2 for a bad call; 130 after Ctrl-C.
+    """
+    parser, arguments, chosen = _parsed()
     if arguments.list:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")
         for script in chosen:
             print(f"{script.stem:<28}  {': '.join(header(script))}")
         return 0
-
-    try:
-        minadv.use_backend(arguments.backend or os.environ.get("MINADV_BACKEND") or "numpy")
-        settings = lesson_module.settings = lesson_module.Settings(
-            arguments.data, arguments.out.resolve(), not arguments.no_progress, arguments.seed
-        )
-        settings.out.mkdir(parents=True, exist_ok=True)
-        lesson_module.dataset()
-    except (minadv.BackendError, minadv.DataError, OSError) as error:
-        parser.error(str(error))
-
+    if arguments.html:
+        try:
+            from pages import site
+        except ImportError as error:
+            parser.error(f'--html needs: pip install "minadv[docs]" ({error})')
+    lesson_module.start(parser, arguments)
+    out = arguments.out.resolve()
+    seeds = range(arguments.seed, arguments.seed + (arguments.seeds or 1))
+    runs = [(script, seed) for script in chosen for seed in seeds]
+    if arguments.html:
+        runs += [(script, arguments.seed) for script in solutions(chosen)]
+    progress = sys.stderr.isatty() and not arguments.no_progress
     outcomes = []
-    bar = tqdm(chosen, unit="lesson", disable=arguments.no_progress or not sys.stderr.isatty())
     try:
-        for script in bar:
+        out.mkdir(parents=True, exist_ok=True)
+        bar = tqdm(runs, unit="lesson", disable=not progress)
+        for script, seed in bar:
             bar.set_description(script.stem)
+            lesson_module.settings = lesson_module.Settings(
+                arguments.data,
+                out / "seeds" / str(seed) if arguments.seeds else out,
+                progress,
+                seed,
+                models=out / "models",
+            )
             outcomes.append(run(script))
     except KeyboardInterrupt:
-        print(f"\ninterrupted in {chosen[len(outcomes)].stem}", file=sys.stderr)
-    if outcomes:
-        print(table(outcomes))
-        (settings.out / "documents.md").write_text(
-            comparison(settings.measured) + "\n", encoding="utf-8"
+        print(f"\ninterrupted in {runs[len(outcomes)][0].stem}", file=sys.stderr)
+        if outcomes:
+            print(table(outcomes))
+        return 130
+    except OSError as error:
+        parser.error(f"--out: {error}")
+    lessons = [o for o in outcomes if not o.name.startswith("solutions/")]
+    if arguments.seeds:
+        command = " ".join(["python -m lessons", *sys.argv[1:]])
+        name, content = "numbers.md", stability(lessons, command)
+    else:
+        name, content = (
+            "documents.md",
+            comparison([row for o in lessons for row in o.rows]),
         )
-        print(f"\n{sum(o.seconds for o in outcomes):.0f} s; figures and text in {settings.out}")
-    return 1 if len(outcomes) < len(chosen) or any(o.error for o in outcomes) else 0
+    # a part of the lessons never replaces the table of all
+    part = (
+        "" if not arguments.only else "-".join(["only", *(s.stem[:2] for s in chosen)])
+    )
+    write_whole(out / part / name, (content + "\n").encode())
+    index = site.build(outcomes, out, arguments.data) if arguments.html else None
+    print(content if arguments.seeds else table(outcomes))
+    print(f"\n{sum(o.seconds for o in outcomes):.0f} s; all of it is in {out}")
+    if index:
+        print(index)
+    return int(any(o.error for o in outcomes))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

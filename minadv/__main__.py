@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from minadv import data, models, training
 from minadv.attacks.deepfool import deepfool
@@ -26,7 +27,7 @@ from minadv.layers import Layer
 ATTACKS = {
     attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)
 }
-MODELS = {
+MODELS: dict[str, tuple[Callable, dict[str, Any]]] = {
     "cnn": (models.cnn, {"batch_size": 32, "epochs": 4}),
     "mlp": (models.mlp, {"batch_size": 16, "epochs": 10}),
 }
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser, options = parse(arguments)
     attack = ATTACKS[options.attack]
     chosen = {name: getattr(options, name) for name in settings_of(attack)}
-    goal = {
+    goal: dict[str, Any] = {
         name: label(getattr(options, name))
         for name in ("y", "target")
         if getattr(options, name, None) is not None
@@ -166,8 +167,8 @@ def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
 
 def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
     """The arguments of ``attack`` that are one number, word or switch: name -> (type, default)."""
-    kinds = {"float": number, "int": int, "str": str, "bool": bool}
-    settings = {}
+    kinds: dict[str, Callable] = {"float": number, "int": int, "str": str, "bool": bool}
+    settings: dict[str, tuple[Callable, object]] = {}
     for name, parameter in inspect.signature(attack).parameters.items():
         kind = [
             kinds[word] for word in str(parameter.annotation).split(" | ") if word in kinds

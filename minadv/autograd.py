@@ -1,8 +1,9 @@
 """Reverse-mode differentiation, functional: gradients are returned, never accumulated.
 
-An operation (see :mod:`minadv.ops`) computes its value and records, for each parent that is being differentiated, one rule
-(a vector-Jacobian product, VJP): ``g -> g · ∂value/∂parent``. Only :func:`vjp`, and what is built on it, makes a :class:`Tensor`;
-every other array is a constant, by construction and without a flag, and nothing is ever computed for it.
+An operation (see :mod:`minadv.ops`) computes its value. For each parent being differentiated it
+records one rule, a vector-Jacobian product (VJP): ``g -> g · ∂value/∂parent``. Only :func:`vjp`,
+and what is built on it, makes a :class:`Tensor`. Every other array is a constant, by construction
+and without a flag, and nothing is ever computed for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ _creation = itertools.count()
 
 
 class Tensor:
-    """A value that is being differentiated, and one ``(parent, rule)`` pair for each Tensor that it was computed from."""
+    """A value that is being differentiated, and one ``(parent, rule)`` pair for each parent.
+
+    The parents are the Tensors that it was computed from. Its operators are assigned in
+    :mod:`minadv.ops`.
+    """
 
     __slots__ = ("edges", "order", "value")
     __array_ufunc__ = None  # so that ``array * tensor`` comes to Tensor.__rmul__
@@ -44,7 +49,14 @@ class Tensor:
 
     def __array__(self, *_, **__):
         raise TypeError(
-            "a Tensor is no array: compute with minadv.ops inside the function that is differentiated"
+            "a Tensor cannot become a NumPy array; inside a differentiated function, use minadv.ops"
+        )
+
+    def __array_function__(self, function, *_):
+        name = function.__name__
+        raise TypeError(
+            f"np.{name} cannot compute with a Tensor; inside a differentiated function, "
+            "use minadv.ops (ops.mean(x), ops.exp(x), ...)"
         )
 
     def __bool__(self):
@@ -57,19 +69,22 @@ def raw(x):
 
 
 def record(value, *edges):
-    """``value`` as a Tensor that remembers its ``(parent, rule)`` edges; plain ``value`` if no parent is being differentiated."""
+    """``value`` as a Tensor with its ``(parent, rule)`` edges; plain if no parent is a Tensor."""
     edges = tuple(edge for edge in edges if isinstance(edge[0], Tensor))
     return Tensor(value, edges) if edges else value
 
 
 def vjp(f: Callable, *xs):
-    r"""Evaluate ``f(*xs)`` and return ``(value, pull)``, where ``pull(g)`` gives :math:`g \cdot \partial f / \partial x`.
+    r"""``(f(*xs), pull)``, where ``pull(g)`` gives :math:`g \cdot \partial f / \partial x`.
 
-    ``pull`` may be called again and again. It returns one array for one ``x`` and a tuple for several, each a new one in the shape and
-    dtype of its ``x`` (zeros where ``f`` does not depend on it). ``g`` has the shape of ``value``.
+    ``pull`` may be called repeatedly. It returns one array for one ``x`` and a tuple for several,
+    each new, in the shape and dtype of its ``x`` (zeros where ``f`` does not depend on it). ``g``
+    has the shape of ``value``.
 
-    Raises :class:`TypeError` for an ``x`` that is no floating-point array, for an ``f`` that returns no array, and where a Tensor comes
-    in from outside, as ``x`` or by the body of ``f`` (first order only); and :class:`ValueError` for a ``g`` of another shape.
+    Raises :class:`TypeError` if an ``x`` is not a floating-point array or is a Tensor, if ``f``
+    does not return an array, or if ``f`` uses a Tensor of an outer ``vjp`` (only first
+    derivatives are
+    supported). Raises :class:`ValueError` for a ``g`` of another shape.
     """
     if not xs:
         raise TypeError("vjp needs at least one array to differentiate with respect to")
@@ -92,7 +107,8 @@ def vjp(f: Callable, *xs):
 def _differentiable(x, position: int):
     if isinstance(x, Tensor):
         raise TypeError(
-            f"argument {position} is already being differentiated: minadv differentiates once (first order only)"
+            f"argument {position} is already being differentiated: "
+            "minadv differentiates once (first order only)"
         )
     if not hasattr(x, "dtype"):
         x = np.asarray(x)
@@ -102,7 +118,12 @@ def _differentiable(x, position: int):
 
 
 def _backward(output, g, inputs: list[Tensor]) -> list:
-    """The gradient for each input: youngest node first, so that a node is passed on only when its whole gradient is there."""
+    """The gradient for each input.
+
+    Visit nodes newest first: by the time a node is reached, all contributions to its gradient have
+    arrived. Tensors are the keys, by identity: their ``==`` compares values, but it is assigned to
+    the class from outside, which leaves ``__hash__`` alone, and no two have the same.
+    """
     gradients = {output: g} if isinstance(output, Tensor) else {}
     queue = [(-node.order, node) for node in gradients]
     while queue:
@@ -121,7 +142,8 @@ def _backward(output, g, inputs: list[Tensor]) -> list:
                 heapq.heappush(queue, (-parent.order, parent))
     if gradients.keys() - inputs:  # a Tensor that f found outside
         raise TypeError(
-            "f depends on a Tensor that is already being differentiated: minadv differentiates once (first order only)"
+            "f depends on a Tensor that is already being differentiated: "
+            "minadv differentiates once (first order only)"
         )
     xps = [array_module(x.value) for x in inputs]
     return [
@@ -131,9 +153,10 @@ def _backward(output, g, inputs: list[Tensor]) -> list:
 
 
 def value_and_grad(f: Callable, *xs):
-    r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number: its value, and the gradient for each ``x`` (a tuple if several).
+    r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number; a tuple of gradients if several xs.
 
-    Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use :func:`vjp`.
+    Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use
+    :func:`vjp`.
     """
     value, pull = vjp(f, *xs)
     if value.size != 1:
@@ -147,21 +170,18 @@ def grad(f: Callable, *xs):
 
 
 def jacobian(f: Callable, x):
-    r"""``(f(x), J)``'s second half: :math:`J_{nk\ldots} = \partial f_{nk} / \partial x_{n\ldots}`, shape ``(N, K, *input)``.
+    r"""The Jacobian of each example.
 
-    ``f`` maps a batch ``(N, *input)`` to ``(N, K)``, each row from its own example alone. One forward pass, and one pull per
-    column for the whole batch.
+    .. math:: J_{nk\ldots} = \partial f_{nk} / \partial x_{n\ldots}, \text{ shape } (N, K, *input)
+
+    ``f`` maps a batch ``(N, *input)`` to ``(N, K)``, each row from its own example alone. It takes
+    one forward pass, and one pull per column for the whole batch.
     """
     value, pull = vjp(f, x)
     if value.ndim != 2 or len(value) != len(x):
         raise ValueError(
             f"f must map a batch of {len(x)} to shape ({len(x)}, K), got {value.shape}"
         )
-    return pull_columns(value, pull)
-
-
-def pull_columns(value, pull):
-    """The Jacobian ``(N, K, *input)`` from a ``(value, pull)`` pair that :func:`vjp` returned for a batch."""
     xp = array_module(value)
     columns = []
     for k in range(value.shape[1]):
@@ -175,12 +195,34 @@ def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0)
     r"""Compare the VJP of ``f`` at ``xs`` with central differences, and return the largest error.
 
     For a random vector v, each component of :math:`\nabla \langle v, f(x) \rangle` is compared with
-    :math:`(\langle v, f(x + h e_i)\rangle - \langle v, f(x - h e_i)\rangle) / 2h`, the error relative to ``max(1, |difference|)``.
-    The check is made in float64, whatever the dtype of ``xs``; keep ``xs`` a few ``h`` away from kinks (ReLU, max, abs).
 
-    Raises :class:`AssertionError`, naming the argument and the component, if an error exceeds ``tolerance``.
+    .. math:: (\langle v, f(x + h e_i) \rangle - \langle v, f(x - h e_i) \rangle) / 2h,
+
+    in float64, whatever the dtype of ``xs``.
+
+    Parameters
+    ----------
+    f
+        A function of all ``xs`` that returns one array.
+    xs
+        Arrays, a few ``h`` away from kinks (ReLU, max, abs).
+    h
+        The step, > 0.
+    tolerance
+        The largest error allowed, relative to ``max(1, |difference|)``.
+    rng
+        Generator or seed; draws v.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    AssertionError
+        Naming the argument and the component, if an error exceeds ``tolerance``.
     """
-    xs = [array_module(x).asarray(x, dtype=np.float64) for x in xs]
+    xs = tuple(array_module(x).asarray(x, dtype=np.float64) for x in xs)
     value, pull = vjp(f, *xs)
     v = like(np.random.default_rng(rng).standard_normal(value.shape), value)
     gradients = pull(v) if len(xs) > 1 else (pull(v),)
@@ -197,7 +239,8 @@ def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0)
             error = abs(analytic - numeric) / max(1.0, abs(numeric))
             if not error <= tolerance:
                 raise AssertionError(
-                    f"argument {position} at {index}: VJP {analytic:.9g}, central difference {numeric:.9g}"
+                    f"argument {position} at {index}: "
+                    f"VJP {analytic:.9g}, central difference {numeric:.9g}"
                 )
             worst = max(worst, error)
     return worst

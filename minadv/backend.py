@@ -2,9 +2,10 @@
 
 Two ideas, kept apart:
 
-* *Where an array is* decides what computes with it. ``xp = array_module(x)`` is ``numpy`` or ``cupy``, so that the same line
-  runs on both.
-* *The switch* (:func:`use_backend`, or the environment variable ``MINADV_BACKEND``) only says where new data and new weights are made.
+* *Where an array is* decides what computes with it. ``xp = array_module(x)`` is ``numpy`` or
+  ``cupy``, thus the same line runs on both.
+* *The switch* (:func:`use_backend`, or the environment variable ``MINADV_BACKEND``) only says where
+  new data and new weights are made.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ _current: ModuleType | None = None
 
 
 class BackendError(RuntimeError):
-    """The backend asked for cannot be used here: CuPy is not installed, or no CUDA device answers."""
+    """The backend cannot be used here: CuPy is not installed, or no CUDA device responds."""
 
 
 def _load(name: str) -> ModuleType:
     if name not in BACKENDS:
         raise ValueError(
-            f"the backend (use_backend, MINADV_BACKEND) must be one of {', '.join(BACKENDS)}, got {name!r}"
+            "the backend (use_backend, MINADV_BACKEND) must be one of "
+            f"{', '.join(BACKENDS)}, got {name!r}"
         )
     if name == "numpy":
         return np
@@ -39,8 +41,8 @@ def _load(name: str) -> ModuleType:
         import cupy
     except ImportError as error:
         raise BackendError(
-            f"backend 'cupy' needs CuPy, which cannot be imported ({error}): pip install 'minadv[gpu]' "
-            "(or the CuPy wheel that fits your CUDA version)"
+            f"backend 'cupy' needs CuPy, which cannot be imported ({error}): "
+            "pip install cupy-cuda12x (or the CuPy wheel that fits your CUDA version)"
         ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -54,10 +56,10 @@ def _load(name: str) -> ModuleType:
 
 
 def use_backend(name: str) -> ModuleType:
-    """Make new data and weights on ``name`` (``"numpy"`` or ``"cupy"``) from now on, and return that module.
+    """Make new data and weights on ``name``, ``"numpy"`` or ``"cupy"``, and return that module.
 
-    Arrays that exist stay where they are. Raises :class:`ValueError` for an unknown name and :class:`BackendError` when
-    CuPy or a CUDA device is missing; the switch then stays as it was.
+    Existing arrays stay where they are. Raises :class:`ValueError` for an unknown name, and
+    :class:`BackendError` if CuPy or a CUDA device is missing; the switch then stays as it was.
     """
     global _current
     _current = _load(name)
@@ -65,7 +67,10 @@ def use_backend(name: str) -> ModuleType:
 
 
 def backend() -> ModuleType:
-    """The module on which new data and weights are made: ``numpy``, unless the switch or ``MINADV_BACKEND`` says ``cupy``."""
+    """The module on which new data and weights are made.
+
+    It is ``numpy``, unless the switch or ``MINADV_BACKEND`` says ``cupy``.
+    """
     return (
         _current
         if _current is not None
@@ -78,14 +83,23 @@ def _is_cupy(x) -> bool:
     return cupy is not None and isinstance(x, cupy.ndarray)
 
 
+def is_array(x) -> bool:
+    """Whether ``x`` is an array of NumPy's or CuPy's."""
+    return isinstance(x, np.ndarray) or _is_cupy(x)
+
+
 def array_module(*arrays) -> ModuleType:
-    """``cupy`` if the arrays are CuPy's, else ``numpy``. Python numbers go with either; a mix raises :class:`TypeError`."""
+    """``cupy`` if the arrays are CuPy's, else ``numpy``; a mix raises :class:`TypeError`.
+
+    Python numbers go with either.
+    """
     on_gpu = [_is_cupy(x) for x in arrays]
     if not any(on_gpu):
         return np
     if any(isinstance(x, np.ndarray) for x in arrays):
         raise TypeError(
-            "NumPy and CuPy arrays are mixed: move them to one side first (minadv.to_numpy, minadv.asarray)"
+            "NumPy and CuPy arrays are mixed: move them to one side first "
+            "(minadv.to_numpy, minadv.asarray)"
         )
     return sys.modules["cupy"]
 

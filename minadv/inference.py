@@ -1,41 +1,67 @@
-"""What a model says of a batch: logits, labels, probabilities; checked, and in chunks on all cores."""
+"""What a model says of a batch, checked: logits, labels, probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from minadv import ops
+from minadv.autograd import raw, record
 from minadv.backend import array_module
-from minadv.parallel import in_chunks
+from minadv.parallel import in_chunks, is_thread_safe
+
+__all__ = ["logits", "on_a_copy", "predict", "probabilities"]
 
 
 def logits(model: Callable, x):
     """The logits of ``model`` for the batch ``x``, shape (N, K).
 
-    The batch is cut into chunks that fit the cache, and the chunks run on all cores.
+    The batch is cut into chunks that fit the cache. This package's layers, and what
+    :class:`minadv.parallel.thread_safe` names, are asked from all cores at once. Any other
+    callable is asked from one thread, and gets copies.
 
     Arguments: ``model``, any callable from a batch to logits; ``x``, images of shape (N, ...).
-    Raises :class:`ValueError` or :class:`TypeError` unless the model returns one row of at least two
-    finite floating-point numbers per example.
+    Raises :class:`ValueError` or :class:`TypeError` unless the model returns one row of at least
+    two finite floating-point numbers per example.
     """
     return in_chunks(model, lambda part: check_logits(model(part), len(part)), x)
 
 
 def predict(model: Callable, x):
-    """The labels that ``model`` predicts: ``argmax_k z_k``, shape (N,). Otherwise as :func:`logits`."""
+    """The labels that ``model`` predicts: ``argmax_k z_k``, (N,). Otherwise as :func:`logits`."""
     return logits(model, x).argmax(axis=1)
 
 
 def probabilities(model: Callable, x):
-    r"""The softmax of the logits, ``p_k = e^{z_k} / sum_j e^{z_j}``, shape (N, K). Otherwise as :func:`logits`."""
+    r"""The softmax of the logits, :math:`p_k = e^{z_k} / \sum_j e^{z_j}`, shape (N, K).
+
+    Otherwise as :func:`logits`.
+    """
     return ops.softmax(logits(model, x))
+
+
+def on_a_copy(model: Callable) -> Callable:
+    """``model`` itself if it is thread-safe, else as a function that hands it a copy of its input.
+
+    Differentiable as ``model`` is. For whoever needs the input once more afterwards.
+    """
+    if is_thread_safe(model):
+        return model
+    return lambda x: model(record(raw(x).copy(), (x, lambda g: g)))
 
 
 def check_logits(logits, count: int):
     """Check that a model returned logits: finite floating-point numbers ``(N, K)``."""
+    module = type(logits).__module__.partition(".")[0]
+    if module in ("torch", "tensorflow", "jax", "jaxlib"):
+        raise TypeError(
+            "the model must return a NumPy or CuPy array, "
+            f"got {type(logits).__name__} of {module}; "
+            "convert what it returns (PyTorch: z.detach().cpu().numpy())"
+        )
     if getattr(logits, "ndim", None) != 2 or len(logits) != count or logits.shape[1] < 2:
         raise ValueError(
-            f"the model must return logits (N, K) with N = {count} and K >= 2, got shape {getattr(logits, 'shape', None)}"
+            f"the model must return logits (N, K) with N = {count} and K >= 2, "
+            f"got shape {getattr(logits, 'shape', None)}"
         )
     if logits.dtype.kind != "f":
         raise TypeError(f"the model must return logits, floating-point numbers, got {logits.dtype}")
@@ -44,10 +70,14 @@ def check_logits(logits, count: int):
     return logits
 
 
+# A softmax in float32 adds up to 1 within 1e-6; rounded to four digits, within 1e-3 for 20 classes.
+ROUNDING = 1e-3
+
+
 def are_probabilities(logits) -> bool:
-    """Whether what a model returned looks like probabilities: every row is >= 0 and adds up to 1."""
+    """Whether what a model returned looks like probabilities: all rows >= 0, with sum 1."""
     return (
         len(logits) > 0
         and float(logits.min()) >= 0
-        and float(abs(logits.sum(axis=1) - 1).max()) < 1e-3
+        and float(abs(logits.sum(axis=1) - 1).max()) < ROUNDING
     )

@@ -50,6 +50,7 @@ class Layer:
     """
 
     names: tuple[str, ...] = ()
+    thread_safe = True  # several threads may call it at once: see minadv.parallel
 
     def places(self) -> dict[str, tuple[Layer, str]]:
         """Where each parameter is kept, by the parameter's name: a layer, and its attribute."""
@@ -410,7 +411,7 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """(N, ...) -> (N, *shape)."""
+    """``(N, ...)`` -> ``(N, *shape)``."""
 
     def __init__(self, *shape: int):
         self.shape = tuple(check_count("shape", n) for n in shape)
@@ -480,6 +481,11 @@ class Sequential(Composite):
                 raise TypeError(f"each of layers must be a Layer object, got {layer!r}{hint}")
         self.layers = list(layers)
         self._activation_bytes: dict = {}
+
+    @property
+    def thread_safe(self) -> bool:  # type: ignore[override]
+        """False if a layer says so, one that keeps state between calls."""
+        return all(layer.thread_safe for layer in self.layers)
 
     def __len__(self):
         return len(self.layers)

@@ -13,14 +13,14 @@ def rows(a):
 
 
 def two_sum(a, b):
-    """``(s, error)``: the rounded sum and its rounding error, ``a + b == s + error`` exactly (Knuth)."""
+    """``(s, error)``: the rounded sum and its error, ``a + b == s + error`` exactly (Knuth)."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
 def length_and_direction(v):
-    """Euclidean lengths (N, 1) and unit vectors (N, D) of the rows of ``v``; the direction of 0 is 0.
+    """Lengths (N, 1) and unit vectors (N, D) of the rows of ``v``; the direction of 0 is 0.
 
     Each row is divided by its largest value first, so no square overflows or underflows.
     """

@@ -1,82 +1,143 @@
 """A batch cut into cache-sized chunks, and the chunks run on all cores.
 
-NumPy computes on one core, but for its matrix products; and a whole batch's activations do not fit a core's cache. So a batch is cut into
-chunks that do, each core takes the next one, and each matrix product stays on its core (one BLAS thread). NumPy lets go of the interpreter
-lock while it computes, so threads are enough. How a batch is cut depends on the model and the batch alone, never on the machine.
+NumPy computes on one core, but for its matrix products; and a whole batch's activations do not fit
+a core's cache. So a batch is cut into chunks that do. Each core takes the next chunk, and each
+matrix product stays on its core (one BLAS thread). NumPy lets go of the interpreter lock while it
+computes, so threads are enough. How a batch is cut depends on the model and the batch alone, never
+on the machine, and so do the results.
+
+Only models that are known to stand it are asked by several threads at once: this package's layers,
+and what :func:`thread_safe` names. Any other callable may keep state or change its input. It is
+asked in the caller's thread, one chunk after the other, and given copies.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import copy_context
-from functools import cache
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
 
 import numpy as np
-import threadpoolctl
 
-from minadv.backend import array_module
+from minadv.backend import array_module, is_array
+from minadv.machine import cores as _cores
+from minadv.machine import one_blas_thread, reuse_memory
 
-__all__ = ["chunk_size", "map_chunks", "one_blas_thread", "run_chunks"]
+__all__ = [
+    "chunk_size",
+    "in_chunks",
+    "is_thread_safe",
+    "map_chunks",
+    "one_blas_thread",
+    "run_chunks",
+    "thread_safe",
+]
 
-CACHE = (
-    16 * 2**20
-)  # bytes of activations that one chunk may make; measured: with smaller chunks threads wait for the interpreter lock
-LEAST, MOST = (
-    16,
-    512,
-)  # examples per chunk: below, Python's own time shows; above, nothing is gained
+CHUNK_BYTES = 16 * 2**20  # of activations; measured: with less, threads wait for the lock
+LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overhead
+MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
-UNKNOWN_MODEL = (
-    32  # bytes of activations per byte of input that a model of unknown make is taken to need
-)
+UNKNOWN_MODEL = 32  # bytes of activations per byte of input, if a model does not report them
+HINTS = {
+    "torch.Tensor": " of torch: convert it first, x.detach().cpu().numpy()",
+    "minadv.autograd.Tensor": ": in a function that is differentiated, call the model itself",
+}
 
-_worker = threading.local()
+# --- thread safety
 
 
-def chunk_size(model: Callable, x) -> int:
-    """How many examples of ``x`` one chunk takes: a power of two, so many that the activations of ``model`` stay in the cache."""
+class thread_safe:
+    """``model``, as one that may be asked by several threads at once, and never changes its input.
+
+    ``fgsm(thread_safe(model), x, y=y, eps=0.1)`` uses all cores, where ``model`` alone, being no
+    :class:`minadv.layers.Layer`, would be asked from one thread. A class says the same of its
+    objects with an attribute ``thread_safe = True``.
+
+    Raises :class:`TypeError` if ``model`` is not callable.
+    """
+
+    def __init__(self, model: Callable):
+        if not callable(model):
+            raise TypeError(f"model must be callable, got {type(model).__name__}")
+        self.model = model
+        self.thread_safe = True
+
+    def __call__(self, x):
+        return self.model(x)
+
+    def __getattr__(self, name):
+        if name == "model":  # not yet there while the object is copied
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def __repr__(self):
+        return f"thread_safe({self.model!r})"
+
+
+def is_thread_safe(model: Callable) -> bool:
+    """Whether ``model`` says that it may be asked by several threads at once."""
+    return getattr(model, "thread_safe", False) is True
+
+
+# --- chunks
+
+
+def chunk_size(model: Callable | None, x) -> int:
+    """How many examples of ``x`` one chunk takes.
+
+    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES.
+    """
     if array_module(x) is not np:
         return GPU_CHUNK
     known = getattr(model, "activation_bytes", lambda shape, dtype: UNKNOWN_MODEL * x[:1].nbytes)
     per_example = known(x.shape[1:], x.dtype)
-    return 2 ** int(np.log2(min(max(CACHE // max(per_example, 1), LEAST), MOST)))
+    return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
 
-def run_chunks(f: Callable, *arrays, chunk: int) -> list:
-    """``[f(*parts), ...]`` for consecutive parts of ``chunk`` examples (the last may be shorter), in order, on all cores.
+def in_chunks(model: Callable | None, f: Callable, *arrays, most: int | None = None):
+    """:func:`map_chunks` of ``f``, which asks ``model``, in chunks that suit ``model``.
 
-    An empty batch is one empty part. Inside a chunk, further calls run where they are, one after the other.
+    Parameters
+    ----------
+    model
+        What ``f`` asks; None if it asks none. Unless it is thread-safe, ``f`` runs in the caller's
+        thread and gets copies.
+    f
+        ``f(*parts)``, from one part of each array to one array, or a tuple of arrays, with one row
+        per example.
+    arrays
+        One or more, with one row per example.
+    most
+        At most so many examples in a chunk.
+
+    Returns
+    -------
+    array, or tuple of arrays
     """
-    count = len(arrays[0])
-    if any(len(a) != count for a in arrays):
-        raise ValueError(f"all arrays must have the same length, got {[len(a) for a in arrays]}")
-    _reuse_memory()
-    parts = [tuple(a[i : i + chunk] for a in arrays) for i in range(0, max(count, 1), chunk)]
-    if array_module(*arrays) is not np or getattr(_worker, "busy", False):
-        return [f(*part) for part in parts]
-    if len(parts) == 1 or _cores() == 1:
-        with one_blas_thread():
-            return [f(*part) for part in parts]
-
-    def work(context, part):
-        _worker.busy = True
-        return context.run(f, *part)
-
+    _check_lengths(arrays)
+    chunk = chunk_size(model, arrays[0])
+    chunk = chunk if most is None else min(chunk, most)
+    if model is None or is_thread_safe(model):
+        return map_chunks(f, *arrays, chunk=chunk)
     with one_blas_thread():
-        return list(
-            _pool().map(work, [copy_context() for _ in parts], parts)
-        )  # the caller's context: np.errstate
+        return _joined(
+            [f(*(part.copy() for part in parts)) for parts in _parts(arrays, chunk)], arrays
+        )
 
 
 def map_chunks(f: Callable, *arrays, chunk: int):
-    """``f(*arrays)`` computed in chunks: for an ``f`` that returns one array, or a tuple of arrays, with one row per example."""
-    results = run_chunks(f, *arrays, chunk=chunk)
+    """``f(*arrays)``, computed in chunks on all cores.
+
+    ``f`` returns one array, or a tuple of arrays, with one row per example.
+    """
+    return _joined(run_chunks(f, *arrays, chunk=chunk), arrays)
+
+
+def _joined(results: list, arrays: tuple):
     if len(results) == 1:
         return results[0]
     xp = array_module(*arrays)
@@ -85,77 +146,152 @@ def map_chunks(f: Callable, *arrays, chunk: int):
     return xp.concatenate(results)
 
 
-def in_chunks(model: Callable, f: Callable, *arrays):
-    """:func:`map_chunks` of ``f`` in chunks that suit ``model``, whose activations ``f`` computes."""
-    return map_chunks(f, *arrays, chunk=chunk_size(model, arrays[0]))
+def _check_lengths(arrays: tuple):
+    for a in arrays:
+        if not is_array(a) or a.ndim == 0:
+            kind = type(a)
+            hint = HINTS.get(f"{kind.__module__}.{kind.__name__}", "")
+            raise TypeError(
+                "a batch must be a NumPy or CuPy array with one row per example, "
+                f"got {kind.__name__}{hint}"
+            )
+    if any(len(a) != len(arrays[0]) for a in arrays):
+        raise ValueError(f"all arrays must have the same length, got {[len(a) for a in arrays]}")
 
 
-# --------------------------------------------------------------------------------------------------------------- reused memory
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-LARGEST_REUSED, KEPT = (
-    32 * 2**20,
-    256 * 2**20,
-)  # bytes: of one array (the most that glibc allows), and of all that wait for reuse
+def _parts(arrays: tuple, chunk: int) -> list[tuple]:
+    """Consecutive parts of ``chunk`` examples. An empty batch is one empty part."""
+    count = max(len(arrays[0]), 1)
+    return [tuple(a[i : i + chunk] for a in arrays) for i in range(0, count, chunk)]
 
 
-@cache
-def _reuse_memory():
-    """Let glibc keep the memory of freed arrays for the next ones; elsewhere nothing happens.
+def run_chunks(f: Callable, *arrays, chunk: int) -> list:
+    """``[f(*parts), ...]`` for consecutive parts of ``chunk`` examples, in order, on all cores.
 
-    By default each array above 128 KiB is given back to the system when it is freed, and the next one is handed out, and cleared, page by
-    page. With activations that live for microseconds, half of all time went there.
+    The last part may be shorter, and an empty batch is one empty part. Inside a chunk, further
+    calls run where they are, one after the other. If parts fail, the first one's exception is
+    raised.
     """
-    with contextlib.suppress(
-        OSError, AttributeError, TypeError
-    ):  # no C library to be found, or none with mallopt
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_REUSED)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+    _check_lengths(arrays)
+    reuse_memory()
+    parts = _parts(arrays, chunk)
+    if array_module(*arrays) is not np or getattr(_here, "busy", False):
+        return [f(*part) for part in parts]
+    with one_blas_thread():
+        helpers = min(_cores(), len(parts)) - 1
+        if helpers < 1:
+            return [f(*part) for part in parts]
+        return _Run(f, parts).on(helpers)
 
 
-# ------------------------------------------------------------------------------------------------------------- threads and BLAS
+# --- threads
+
+_here = threading.local()  # busy: this thread computes a chunk
+_jobs: SimpleQueue[tuple[_Run, Context]] = SimpleQueue()  # calls for help
+_helpers: list[threading.Thread] = []
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class _Run:
+    """One call's parts. The caller takes one after the other, and helpers that are free do, too.
+
+    So nobody waits for a helper that is not there: a call is done even if none ever comes.
+    """
+
+    def __init__(self, f: Callable, parts: list[tuple]):
+        self.f, self.parts = f, parts
+        self.todo = deque(range(len(parts)))
+        self.results: dict[int, object] = {}
+        self.failures: dict[int, BaseException] = {}
+        self.helping: set[int] = set()  # threads that may hold a part
+        self.left: SimpleQueue[None] = SimpleQueue()  # one entry for each helper that has gone
+        self.process = os.getpid()
+
+    def on(self, helpers: int) -> list:
+        """The results, by the caller and up to so many helpers."""
+        try:
+            _call(self, helpers)
+            self.work()
+            while self.helping and not self._is_forked():
+                try:
+                    self.left.get(timeout=1)
+                except Empty:
+                    continue
+            if self._is_forked() and not self.failures:  # what the helpers had is lost here
+                self.todo.extend(i for i in range(len(self.parts)) if i not in self.results)
+                self.work()
+            if self.failures:
+                raise self.failures[min(self.failures)]
+            return [self.results[i] for i in range(len(self.parts))]
+        finally:
+            self.todo.clear()
+            while self.helping and not self._is_forked():  # after an interrupt: until they stop
+                time.sleep(0.001)
+            self.f = repr  # a call for help that is still queued keeps nothing alive
+            for kept in (self.parts, self.results, self.failures):
+                kept.clear()
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self.process
+
+    def work(self):
+        """Take parts until none is left. The first failure ends it: earlier parts are all taken."""
+        before, _here.busy = getattr(_here, "busy", False), True
+        try:
+            while self.todo:
+                try:
+                    i = self.todo.popleft()
+                except IndexError:  # another thread was faster
+                    break
+                try:
+                    self.results[i] = self.f(*self.parts[i])
+                except Exception as error:
+                    self.failures[i] = error
+                    self.todo.clear()
+        finally:
+            _here.busy = before
+
+    def help(self):
+        """What a helper does: :meth:`work`, if there still is any."""
+        here = threading.get_ident()
+        self.helping.add(here)
+        try:
+            if self.todo:  # else the caller may be gone, and nothing may change any more
+                with one_blas_thread():
+                    self.work()
+        except BaseException as error:  # SystemExit from a model, say
+            self.failures[len(self.parts)] = error
+            self.todo.clear()
+        finally:
+            self.helping.discard(here)
+            self.left.put(None)
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="minadv")
+def _call(run: _Run, helpers: int):
+    """Ask up to so many helpers for help. At the interpreter's end none can be started."""
+    try:
+        while len(_helpers) < helpers:
+            thread = threading.Thread(target=_help, args=(_jobs,), name="minadv", daemon=True)
+            thread.start()
+            _helpers.append(thread)
+    except RuntimeError:
+        helpers = len(_helpers)
+    if _jobs.qsize() <= 4 * helpers:  # else all helpers are busy, or wait for something for ever
+        for _ in range(helpers):
+            _jobs.put((run, copy_context()))  # the caller's context: np.errstate
+
+
+def _help(jobs: SimpleQueue):
+    while jobs is _jobs:  # not so in a child that a helper's part forked
+        run, context = jobs.get()
+        context.run(run.help)
+
+
+def _after_fork():
+    """Threads do not survive a fork, and a queue may be locked by one of them."""
+    global _jobs
+    _jobs = SimpleQueue()
+    _helpers.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
-
-
-_blas = cache(threadpoolctl.ThreadpoolController)
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limit = None
-
-
-@contextmanager
-def one_blas_thread():
-    """Matrix products use one thread inside; nested and concurrent use share one limit, lifted by the last to leave."""
-    global _blas_users, _blas_limit
-    with _blas_lock:
-        if _blas_users == 0:
-            _take_control_of_blas()
-            _blas_limit = _blas().limit(limits=1, user_api="blas")
-        _blas_users += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _take_control_of_blas()
-                _blas_limit.restore_original_limits()
-
-
-def _take_control_of_blas():
-    """Since threadpoolctl 3.8 only the thread that first set a limit may change it, but here the last to leave lifts it."""
-    if hasattr(threadpoolctl.OpenBLASController, "clear_controlling_thread"):
-        threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
+    os.register_at_fork(after_in_child=_after_fork)

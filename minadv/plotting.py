@@ -371,15 +371,15 @@ def histogram(
     where to draw a line; ``title``. Raises :class:`ValueError` for samples that are missing, empty
     or not finite.
     """
-    samples = {name: to_numpy(values, dtype=float).ravel() for name, values in samples.items()}
-    if not samples or not all(
-        values.size and np.isfinite(values).all() for values in samples.values()
+    numbers = {name: to_numpy(values, dtype=float).ravel() for name, values in samples.items()}
+    if not numbers or not all(
+        values.size and np.isfinite(values).all() for values in numbers.values()
     ):
         raise ValueError(f"samples must hold finite numbers under each name, got {samples}")
-    edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), bins)
+    edges = np.histogram_bin_edges(np.concatenate(list(numbers.values())), bins)
     figure = Figure(figsize=(6.4, 4))
     ax = figure.subplots()
-    for i, (name, values) in enumerate(samples.items()):
+    for i, (name, values) in enumerate(numbers.items()):
         share = np.full(values.size, 1 / values.size)
         look = {
             "hatch": HATCHES[i % len(HATCHES)],

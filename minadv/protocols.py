@@ -12,25 +12,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from minadv.backend import Array as Array
 
+if TYPE_CHECKING:
+    from minadv.attacks.goal import Labels
+    from minadv.attacks.result import AttackResult
+
 Model: TypeAlias = Callable[[Any], Any]
-Loss: TypeAlias = Callable[[Any, Any], Any]
 Objective: TypeAlias = Callable[[Model, Any, Any], Any]
 
 
 class Attack(Protocol):
-    """``attack(model, x, y=y)`` returns an :class:`~minadv.AttackResult`, or attacked images."""
+    """``attack(model, x, y=y)`` returns an :class:`~minadv.AttackResult`."""
 
-    def __call__(self, model: Any, x: Any, /, *, y: Any) -> Any: ...
+    def __call__(self, model: Model, x: Array, /, *, y: Labels) -> AttackResult: ...
 
 
 class TargetedAttack(Protocol):
     """``attack(model, x, target=target)``, as :class:`Attack`."""
 
-    def __call__(self, model: Any, x: Any, /, *, target: Any) -> Any: ...
+    def __call__(self, model: Model, x: Array, /, *, target: Labels) -> AttackResult: ...
+
+
+class Loss(Protocol):
+    """``loss(logits, y)`` returns one number per example, (N,)."""
+
+    def __call__(self, logits: Any, y: Any, /) -> Any: ...
 
 
 ATTACK = "attack(model, x, y=y)"  # how checks.check_function shows the forms

@@ -1,5 +1,5 @@
-"""Adversarial training: the robust loss of a linear model in closed form, gradients with the attacked images held constant, and what
-the attack gets to see."""
+"""Adversarial training: the robust loss of a linear model in closed form, gradients with the
+attacked images held constant, and what the attack gets to see."""
 
 from functools import partial
 
@@ -57,7 +57,7 @@ def cross_entropy(z, y):
     return float(np.mean([np.log(np.exp(row - row[k]).sum()) for row, k in zip(z, y, strict=True)]))
 
 
-# ------------------------------------------------------------------------------------------------------------- linear models
+# --- linear models
 
 vectors = st.integers(1, 6).flatmap(
     lambda n: st.tuples(*[st.lists(st.floats(-2, 2), min_size=n, max_size=n)] * 2)
@@ -108,7 +108,7 @@ def test_the_gradient_for_linear_weights_is_that_of_the_closed_form():
         np.testing.assert_allclose(g, expected, rtol=1e-9, atol=1e-12)
 
 
-# ----------------------------------------------------------------------------------------------------------------- gradients
+# --- gradients
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.7, 3.0])
@@ -147,7 +147,7 @@ def test_without_weight_it_is_ordinary_training_bit_for_bit():
     assert same(weights_of(plain), weights_of(mixed))
 
 
-# ---------------------------------------------------------------------------------------------------------- what the attack sees
+# --- what the attack sees
 
 
 def test_each_batch_is_attacked_anew_on_the_model_as_it_is():
@@ -204,7 +204,7 @@ def test_images_do_as_well_as_a_result():
     assert np.array_equal(a, b)
 
 
-# ------------------------------------------------------------------------------------------------------------------- training
+# --- training
 
 
 @pytest.mark.parametrize("chunk", [4, 512])
@@ -283,7 +283,7 @@ def test_on_every_backend(xp):
     assert (more.shape, more.dtype, twice.shape) == ((60, 3, 3, 1), np.float32, (60,))
 
 
-# ------------------------------------------------------------------------------------------------------------------- augment
+# --- augment
 
 
 def test_augment_appends_each_batch_under_the_same_labels():
@@ -307,7 +307,7 @@ def test_augment_takes_soft_labels_and_vectors():
     assert (more.shape, twice.shape) == ((8, 7), (8, 3))
 
 
-# ------------------------------------------------------------------------------------------------------------------ bad input
+# --- bad input
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,8 @@ def test_weights_that_are_none(weight, error, message):
     [
         (
             lambda x: x[:-1],
-            r"must be float64 of shape \(12, 3, 3, 1\), as the originals, got float64 of shape \(11, 3, 3, 1\)",
+            r"must be float64 of shape \(12, 3, 3, 1\), as the originals, got float64 of shape "
+            r"\(11, 3, 3, 1\)",
         ),
         (lambda x: x.reshape(12, 9), r"got float64 of shape \(12, 9\)"),
         (lambda x: x.astype(np.float32), "got float32 of shape"),

@@ -367,7 +367,7 @@ def test_probabilities_instead_of_logits_are_warned_of_once_where_the_attack_is_
     assert caught[0].filename == __file__
 
 
-# -------------------------------------------------------------------------------------- right input
+# --- right input
 
 
 @each_goal
@@ -432,7 +432,8 @@ def test_any_memory_layout_will_do(attack, layout):
 
 @every_attack
 def test_images_normalized_in_float32_are_inside_the_right_bounds(attack):
-    """MNIST by torchvision: rounding carries black and white one unit beyond what 0 and 1 become."""
+    """MNIST by torchvision: rounding carries black and white one unit beyond what 0 and 1
+    become."""
     x = (X.astype(np.float32) - np.float32(0.1307)) / np.float32(0.3081)
     low, high = (0 - 0.1307) / 0.3081, (1 - 0.1307) / 0.3081
     assert x.min() < np.float32(low)

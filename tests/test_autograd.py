@@ -1,4 +1,4 @@
-"""Differentiation itself: what vjp returns, in what order rules run, and what it refuses. The rules are tested in test_ops.py."""
+"""What vjp returns, in what order rules run, what it refuses. The rules are in test_ops.py."""
 
 import threading
 
@@ -79,7 +79,8 @@ class TestValueAndPull:
         assert float(grad(f, 0.0)) == 1
 
     def test_a_node_is_passed_on_only_when_its_whole_gradient_is_there(self):
-        # From each y a long and a short path lead on. Were y taken as soon as one of them arrives, it would be taken twice, and what
+        # From each y a long and a short path lead on. Were y taken as soon as one of them arrives,
+        # it would be taken twice, and what
         # lies before it 4, 8, 16 ... times.
         calls = []
 
@@ -278,7 +279,7 @@ class TestRefusals:
             grad(lambda x: (x * grad(lambda z: (z * ops.exp(x * 2)).sum(), x0)).sum(), x0)
 
     def test_a_gradient_of_other_arrays_inside_is_a_constant(self):
-        # x · ∇_z Σ z² at z = x0, as an attack inside a loss: that gradient does not depend on the Tensor x.
+        # x · ∇_z Σ z² at z = x0, as an attack inside a loss: constant for the Tensor x.
         found = grad(lambda x: (x * grad(lambda z: (z * z).sum(), x0)).sum(), x0)
         np.testing.assert_array_equal(found, 2 * x0)
 
@@ -453,3 +454,14 @@ def test_public_names():
         "jacobian",
         "gradcheck",
     }
+
+
+@pytest.mark.parametrize("function", [np.mean, np.sum, np.concatenate, np.where, np.clip])
+def test_numpy_functions_name_the_remedy(function):
+    with pytest.raises(
+        TypeError, match=r"Tensor; inside a differentiated function, use minadv.ops"
+    ):
+        vjp(lambda x: function((x, x)) if function is np.concatenate else function(x, x, x), X)
+
+
+X = np.ones((2, 3))

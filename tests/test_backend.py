@@ -1,4 +1,4 @@
-"""The switch, where arrays are, and the stand-in that the rest of the tests trust to be as strict as CuPy."""
+"""The switch, where arrays are, and the stand-in for CuPy, which must be as strict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ on_cupy = pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)
 on_stand_in = pytest.mark.parametrize("xp", ["strict"], indirect=True)
 
 
-# The switch ----------------------------------------------------------------------------------------------------------------
+# The switch ---------------------------------------------------------------------------------------
 
 
 def test_numpy_unless_told_otherwise():
@@ -100,8 +100,8 @@ def without_driver(monkeypatch):
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        (without_cupy, r"pip install 'minadv\[gpu\]'"),
-        (with_broken_cupy, r"libcublas.*pip install 'minadv\[gpu\]'"),
+        (without_cupy, r"pip install cupy-cuda12x"),
+        (with_broken_cupy, r"libcublas.*pip install cupy-cuda12x"),
         (without_device, "this machine has none"),
         (without_driver, "cudaErrorInsufficientDriver"),
     ],
@@ -119,7 +119,7 @@ def test_no_cupy_to_use(monkeypatch, trouble, message):
     assert array_module(np.ones(2)) is np  # arrays that exist go on working
 
 
-# Where arrays are ----------------------------------------------------------------------------------------------------------
+# Where arrays are ---------------------------------------------------------------------------------
 
 
 @given(x=float_arrays())
@@ -173,7 +173,7 @@ def test_moving_copies(xp):
     assert there.tolist() == [1, 1, 1]
 
 
-# The package as a whole ----------------------------------------------------------------------------------------------------
+# The package as a whole ---------------------------------------------------------------------------
 
 
 def test_importing_minadv_imports_nothing_heavy():
@@ -211,7 +211,7 @@ def test_one_file_imports_cupy_and_none_unpickles():
     assert importers == {"cupy": {"backend.py"}, "pickle": set()}
 
 
-# The stand-in: right ... ---------------------------------------------------------------------------------------------------
+# The stand-in: right ... --------------------------------------------------------------------------
 
 FUNCTIONS = [
     lambda x, xp: xp.exp(-x),
@@ -375,9 +375,10 @@ def test_scattering(xp):
     assert a.tolist() == [1, 0, 1]
 
 
-# ... and strict ------------------------------------------------------------------------------------------------------------
+# ... and strict -----------------------------------------------------------------------------------
 
-# Right on NumPy, an error on CuPy. a: (2, 3) floats, i: (2,) integers, k: one integer, all of xp; n: NumPy's copy of a.
+# Right on NumPy, an error on CuPy. a: (2, 3) floats, i: (2,) integers, k: one integer, all of xp;
+# n: NumPy's copy of a.
 NUMPY_ONLY = """
 np.asarray(a)
 np.array([a, a])
@@ -496,7 +497,8 @@ a[2]
 operator.setitem(a, a > 0, [1.0, 2.0])
 """.strip().splitlines()
 
-# What the stand-in alone refuses: hidden copies to the GPU, results that are undefined there, what CuPy 13 does not have, and what
+# What the stand-in alone refuses: hidden copies to the GPU, results that are undefined there, what
+# CuPy 13 does not have, and what
 # takes a GPU to be sure of. m: NumPy's copy of i.
 STAND_IN_ONLY = """
 a[m]

@@ -1,6 +1,7 @@
 """Convolution and pooling against plain loops, central differences, adjointness and PyTorch."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def distinct(*shape, seed=0):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- plain loops
+# --- plain loops
 
 
 def framed(x, padding, kernel, stride, value=0.0):
@@ -82,7 +83,7 @@ def conv_by_loops(x, w, b, stride, padding):
     return by_loops(one, x, w.shape[:2], stride, w.shape[3])
 
 
-# -------------------------------------------------------------------------------------------------------------- geometries
+# --- geometries
 
 
 @st.composite
@@ -131,7 +132,7 @@ class TestConv2D:
     @given(geometries(), st.sampled_from([1, 2, 6]), st.integers(1, 3))
     @many
     def test_the_transpose_is_its_adjoint(self, geometry, c_in, c_out):
-        """<conv(x), y> = <x, transpose(y)>, so the two share one w and the gradient of each is the other."""
+        """<conv(x), y> = <x, transpose(y)>: they share one w, and each is the other's gradient."""
         size, kernel, stride, padding = geometry
         x, w = normal(2, *size, c_in), normal(*kernel, c_in, c_out, seed=1)
         y, pull = vjp(lambda x: conv2d(x, w, stride=stride, padding=padding), x)
@@ -250,9 +251,7 @@ class TestConv2D:
                 stride=stride,
                 padding=padding,
             ).permute(0, 2, 3, 1)
-            mine, pull = vjp(
-                lambda x, w, b: conv2d(x, w, b, stride=stride, padding=padding), x, w, b
-            )  # noqa: B023
+            mine, pull = vjp(partial(conv2d, stride=stride, padding=padding), x, w, b)
             np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-12)
             g = normal(*mine.shape, seed=3)
             theirs.backward(torch.tensor(g))
@@ -278,12 +277,7 @@ class TestTranspose:
                 with pytest.raises(ValueError, match="leaves nothing"):
                     conv2d_transpose(x, w, b, stride=stride, padding=padding)
                 return
-        assert (
-            gradcheck(
-                lambda x, w, b: conv2d_transpose(x, w, b, stride=stride, padding=padding), x, w, b
-            )
-            < 1e-6
-        )
+        assert gradcheck(partial(conv2d_transpose, stride=stride, padding=padding), x, w, b) < 1e-6
 
     @given(geometries(largest=4), st.integers(1, 3))
     @many
@@ -326,9 +320,7 @@ class TestTranspose:
                 stride=stride,
                 padding=padding,
             ).permute(0, 2, 3, 1)
-            mine, pull = vjp(
-                lambda x, w, b: conv2d_transpose(x, w, b, stride=stride, padding=padding), x, w, b
-            )  # noqa: B023
+            mine, pull = vjp(partial(conv2d_transpose, stride=stride, padding=padding), x, w, b)
             np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-12)
             g = normal(*mine.shape, seed=3)
             theirs.backward(torch.tensor(g))
@@ -463,7 +455,7 @@ class TestPooling:
                 np.testing.assert_allclose(pull(g), tensor.grad.numpy(), atol=1e-13)
 
 
-# ------------------------------------------------------------------------------------------------------------ all of them
+# --- all of them
 
 TABLE = {
     "conv2d 1": (lambda x, w, b: conv2d(x, w, b, stride=2, padding="same"), (3, 3, 1, 2), 2),
@@ -580,3 +572,20 @@ def test_float64_weights_do_not_widen_float32_images(f):
     assert value.dtype == pull(value).dtype == np.float32
     value, pull = vjp(lambda w: f(np.ones((1, 4, 4, 2)), w, np.ones(2)), w.astype(np.float32))
     assert value.dtype == pull(value).dtype == np.float32
+
+
+class TestMessages:
+    def test_images_of_pytorch_and_images_without_channels(self):
+        w = normal(3, 3, 1, 2)
+        with pytest.raises(ValueError, match=r"channels come last: x.transpose\(0, 2, 3, 1\)"):
+            conv2d(normal(2, 1, 8, 8), w)
+        with pytest.raises(ValueError, match=r"\(2, 8, 8\): write x\[..., None\] for one channel"):
+            conv2d(normal(2, 8, 8), w)
+
+    def test_numpy_integers_are_integers(self):
+        x, w = normal(2, 6, 6, 1), normal(3, 3, 1, 2)
+        two, one = np.int64(2), np.int32(1)
+        expected = conv2d(x, w, stride=2, padding=1)
+        np.testing.assert_array_equal(conv2d(x, w, stride=two, padding=one), expected)
+        np.testing.assert_array_equal(conv2d(x, w, stride=(two, two), padding=(one, one)), expected)
+        np.testing.assert_array_equal(max_pool2d(x, two), max_pool2d(x, 2))

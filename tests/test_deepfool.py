@@ -53,7 +53,7 @@ def size(r, norm):
     return np.linalg.norm(r.reshape(len(r), -1), 2 if norm == "l2" else np.inf, axis=1)
 
 
-# ------------------------------------------------------------------------------------- closed forms
+# --- closed forms
 
 
 @both_norms
@@ -166,7 +166,7 @@ def test_a_hyperplane_out_of_reach_is_never_the_nearest():
     assert np.allclose(r, [[1.08, 1.44], [1.08, 1.44], [0, 0]])
 
 
-# ------------------------------------------------------------------------------------ the algorithm
+# --- the algorithm
 
 
 def slow_deepfool(model, x, norm, eta, bounds, steps=50):
@@ -256,7 +256,7 @@ def test_y_is_what_the_model_predicts_unless_given(xp):
     )
 
 
-# --------------------------------------------------------------------------------- bounds, rounding
+# --- bounds, rounding
 
 
 @both_norms

@@ -1,4 +1,5 @@
-"""Detection: divergences by loops and SciPy, thresholds left one out, and the guarded model where rounding is at its worst."""
+"""Detection: divergences by loops and SciPy, thresholds left one out, and the guarded model where
+rounding is at its worst."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def pair():
     return rng.random((3, 4, 4, 1)), rng.random((3, 4, 4, 1))
 
 
-# ------------------------------------------------------------------------------------------------------------------ divergence
+# --- divergence
 
 
 def test_divergence_by_hand():
@@ -64,7 +65,8 @@ def test_divergence_from_itself_is_zero_and_never_negative(x):
 
 
 def test_divergence_is_of_the_input_from_the_reconstruction(pair):
-    """Ink where the reconstruction has none costs much; a reconstruction's ink where the input has none, little."""
+    """Ink where the reconstruction has none costs much; a reconstruction's ink where the input has
+    none, little."""
     line, nothing_there = np.zeros((1, 8, 8, 1)), np.full((1, 8, 8, 1), 0.5)
     line[:, 3] = 1
     nothing_there[:, 3] = 0
@@ -82,7 +84,7 @@ def test_divergence_runs_where_the_images_are(xp, pair):
     assert divergence(*(image.astype(np.float32) for image in pair)).dtype == np.float32
 
 
-# ------------------------------------------------------------------------------------------------------------------- threshold
+# --- threshold
 
 
 def flagged(scores: list, rate: float) -> int:
@@ -122,7 +124,8 @@ def test_threshold_is_one_of_the_scores(scores, rate):
 
 
 def test_threshold_keeps_its_rate_on_fresh_images():
-    """Of 400 calibrations on 99 clean scores each: 5 % of fresh ones exceed the threshold, and the share varies as it must."""
+    """Of 400 calibrations on 99 clean scores each: 5 % of fresh ones exceed the threshold, and the
+    share varies as it must."""
     rng = np.random.default_rng(0)
     fresh = np.sort(rng.gamma(2, size=100_000))
     thresholds = [threshold_at(rng.gamma(2, size=99), 0.05) for _ in range(400)]
@@ -150,7 +153,7 @@ def test_threshold_at_the_ends():
             threshold_at(scores, rate)
 
 
-# -------------------------------------------------------------------------------------------------------------------- detector
+# --- detector
 
 
 def brightness(x):
@@ -189,7 +192,7 @@ def test_detector_calibrated_on_real_scores(xp):
         detector.threshold = 2.0
 
 
-# ------------------------------------------------------------------------------------------------- classifier and detector as one
+# --- classifier and detector as one
 
 LARGE = st.floats(-(2.0**100), 2.0**100, width=32)
 
@@ -201,7 +204,8 @@ LARGE = st.floats(-(2.0**100), 2.0**100, width=32)
     sharpness=st.sampled_from([1.0, 10.0, 1e4]),
 )
 def test_the_last_class_wins_exactly_where_the_detector_fires(logits, threshold, away, sharpness):
-    """Also one float away from the threshold, beside logits of 2^100, of which a small number more would be rounded off."""
+    """Also one float away from the threshold, beside logits of 2^100, of which a small number more
+    would be rounded off."""
     logits = np.array(logits, np.float32)
     score = np.float32(threshold)
     for _ in range(abs(away)):
@@ -214,7 +218,8 @@ def test_the_last_class_wins_exactly_where_the_detector_fires(logits, threshold,
 
 
 def test_guarded_value_and_gradient(pair):
-    """The classifier's logits less the largest, then the weighed excess; and nothing that cannot be differentiated."""
+    """The classifier's logits less the largest, then the weighed excess; and nothing that cannot be
+    differentiated."""
     vae = VAE((4, 4, 1), filters=(2, 3), hidden=4, dtype=np.float64)
     model = mlp((4, 4, 1), 3, hidden=5, dtype=np.float64)
     detector = Detector(reconstruction_score(vae), 0.4)
@@ -227,7 +232,8 @@ def test_guarded_value_and_gradient(pair):
 
 
 def test_an_attack_on_the_pair_fools_both(xp):
-    """The classifier says 1 if the lower half is bright, the detector stops what is bright on the whole: so darken the upper half."""
+    """The classifier says 1 if the lower half is bright, the detector stops what is bright on the
+    whole: so darken the upper half."""
     x = xp.asarray(np.full((6, 2, 2, 1), 0.5, np.float32))
     weight = xp.asarray(np.float32([[0, 0], [0, 0], [0, 1], [0, 1]]))
     bias = xp.asarray(np.float32([0, -1.05]))
@@ -244,7 +250,7 @@ def test_an_attack_on_the_pair_fools_both(xp):
     assert not bool(guarded.detector(together).any())
 
 
-# ------------------------------------------------------------------------------------------------------------------- bad input
+# --- bad input
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Defensive distillation: soft labels and the tempered loss in closed form, what a student learns, and what the defence is worth."""
+"""Defensive distillation: soft labels and the tempered loss in closed form, what a student learns,
+and what the defence is worth."""
 
 import math
 
@@ -49,7 +50,7 @@ def weights_of(model) -> list:
     return [to_numpy(value).copy() for value in model.parameters.values()]
 
 
-# ---------------------------------------------------------------------------------------------------------------- soft labels
+# --- soft labels
 
 
 @given(rows, temperatures)
@@ -68,7 +69,7 @@ def test_the_higher_the_temperature_the_more_even():
     assert np.array_equal(soft_labels(answers, z, temperature=1), probabilities(answers, z))
 
 
-# ------------------------------------------------------------------------------------------------------------------- the loss
+# --- the loss
 
 
 @given(rows, temperatures, st.data())
@@ -108,11 +109,12 @@ def test_its_gradient_is_softmax_minus_labels_over_the_temperature(temperature):
         gradcheck(lambda z, labels=labels: loss(z, labels), z)
 
 
-# ------------------------------------------------------------------------------------------------------------------ distilling
+# --- distilling
 
 
 def test_a_student_of_the_same_make_becomes_the_teacher():
-    """A linear student's loss is convex, and least where its tempered probabilities are the teacher's."""
+    """A linear student's loss is convex, and least where its tempered probabilities are the
+    teacher's."""
     teacher, student, x = linear(1), linear(2), images()
     before = weights_of(teacher)
     history = distill(teacher, student, x, temperature=3, epochs=300, optimizer=Adam(0.05), **QUIET)
@@ -155,7 +157,7 @@ def test_on_every_backend(xp):
         assert array.dtype == np.float32
 
 
-# ------------------------------------------------------------------------------------------------- what the defence is worth
+# --- what the defence is worth
 
 
 def test_it_masks_the_gradient_of_the_softmax_and_not_that_of_the_margin():
@@ -191,7 +193,7 @@ def test_it_masks_the_gradient_of_the_softmax_and_not_that_of_the_margin():
     assert accuracy(student, x[masked], y[masked]) == 1
 
 
-# ------------------------------------------------------------------------------------------------------------------ bad input
+# --- bad input
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def images(count, *, dtype=np.float32, shape=(2, 3, 2), seed=0):
     return asarray(np.random.default_rng(seed).random((count, *shape)).astype(dtype))
 
 
-# ------------------------------------------------------------------------------------------- checks
+# --- checks
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.25, np.float32(0.5), np.float64(0.1), np.int64(1)])
@@ -126,7 +126,7 @@ def test_probabilities_are_told_from_logits(xp):
     assert not are_probabilities(logits[:0])
 
 
-# ----------------------------------------------------------------------------------------- the goal
+# --- the goal
 
 
 def test_success_is_label_is_not_y_or_label_is_target(xp):
@@ -152,7 +152,7 @@ def test_score_is_the_log_odds_of_success(xp, logits, k):
     assert np.allclose(to_numpy(Goal.of(z, y=k).score(z)), np.log((1 - p) / p))
 
 
-# --------------------------------------------------------------------------------- asking the model
+# --- asking the model
 
 
 @pytest.mark.parametrize("kind", ["y", "target"])
@@ -238,7 +238,7 @@ def test_a_gradient_that_is_not_finite_is_an_error():
         score_gradient(ops.sqrt, x, Goal.of(x, y=0))
 
 
-# --------------------------------------------------------------------------------------- the result
+# --- the result
 
 
 def result(x, x_adv, **more):

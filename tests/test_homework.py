@@ -210,13 +210,13 @@ def _cases(cheats: bool):
                 yield pytest.param(name, case, id=f"{name} {case[0]}")
 
 
-@pytest.mark.parametrize((("name", "case"), list(_cases(False)))
+@pytest.mark.parametrize(("name", "case"), list(_cases(False)))
 def test_bugs_lose_exactly_their_points(name, case):
     row, wrong = selftest.run(name, case, "small", hidden=case[0] == "the solution")
     assert not wrong, row
 
 
-@pytest.mark.parametrize((("name", "case"), list(_cases(True)))
+@pytest.mark.parametrize(("name", "case"), list(_cases(True)))
 def test_cheats_score_nothing_and_results_are_valid(tmp_path, name, case):
     homework = load(name)
     source = case[1].encode()
@@ -239,7 +239,8 @@ def test_without_a_wall_the_fence_refuses_to_open_the_answers(tmp_path):
     body = f"""
 from homework.grader.worker import _refuse
 _refuse([{str(tmp_path)!r}])
-for read in (lambda p: open(p), lambda p: __import__("os").listdir(__import__("os").path.dirname(p))):
+import os
+for read in (lambda p: open(p), lambda p: os.listdir(os.path.dirname(p))):
     try:
         read({str(tmp_path / "secret.py")!r})
     except PermissionError:
@@ -289,9 +290,42 @@ grade(h, source, Course(), report=keep, call_seconds=100)
         time.sleep(0.5)  # by then it asked the system to be ended with us, most likely
         grader.kill()
     assert json.loads((tmp_path / "results.json").read_text())["score"] == 0
+
+    def runs(pid):
+        try:
+            return sandbox._stat(pid)[0] != "Z"
+        except OSError:
+            return False
+
     for _ in range(100):
-        if not any(Path(f"/proc/{p}/cmdline").exists() for p in children):
+        if not any(map(runs, children)):
             break
         time.sleep(0.1)
     else:
         pytest.fail("the child still runs")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="user namespaces")
+def test_a_user_without_root_is_shut_in_as_well(tmp_path):
+    (tmp_path / "home").mkdir()
+    tmp_path.chmod(0o755)
+    body = f"""
+import importlib, os, sys
+from homework.grader import worker
+for name in worker.COMMON:
+    importlib.import_module(name)
+os.chdir({str(tmp_path)!r})
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+if not worker._shut_in(".", -1, -1):
+    sys.exit("no namespaces")
+assert os.listdir("/") == ["home"], os.listdir("/")
+try:
+    os.chroot("/home")
+except PermissionError:
+    print("shut in")
+"""
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True)
+    if "no namespaces" in done.stderr:
+        pytest.skip("this system has no user namespaces")
+    assert done.stdout == "shut in\n", done.stderr

@@ -1,4 +1,5 @@
-"""Layers: what each computes, its gradients, its arrays by name; and that an attack never pays for the weights."""
+"""Layers: what each computes, its gradients, its arrays by name; and that an attack never pays for
+the weights."""
 
 import math
 
@@ -408,7 +409,7 @@ class TestNothingUnasked:
             runs.clear()
             names, values = zip(*model.parameters.items(), strict=True)
             grad(
-                lambda *p: losses.cross_entropy(
+                lambda *p, model=model, names=names: losses.cross_entropy(
                     model.apply(dict(zip(names, p, strict=True)), x), y
                 ).sum(),
                 *values,

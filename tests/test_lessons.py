@@ -1,18 +1,26 @@
-"""The runner, its cache of trained models, and the lessons themselves: all of them run, and every item of the documents is mirrored."""
+"""The runner, its cache of trained models, and the lessons themselves: all of them run, and every
+item of the documents is mirrored."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tests.lesson_run import lessons as run
+from tests.lesson_run import whole_run  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+SOLUTIONS = sorted((ROOT / "lessons" / "solutions").glob("*.py"))
 ITEMS = {
     f"{document}{n}"
     for document, count in zip("ABCDE", (11, 7, 7, 11, 11), strict=True)
@@ -20,64 +28,162 @@ ITEMS = {
 }
 OPEN = {"E11"}  # an ImageNet ResNet-18: lessons/README.md says what it would take
 ERRORS = "17"  # the lesson that goes through all items with errors once more
+GOOD = """\
+# %% [markdown]
+# # A good lesson
+#
+# Mirrors: A1, B2.
+
+# %%
+from lesson import dataset, measured, save, settings, slider, trained
+from minadv import models, plotting
+d = dataset()
+model = trained('tiny', models.mlp((8, 8, 1), hidden=4), d.x_train, d.y_train, batch_size=256)
+print('hello', float(abs(model(d.x_test)).sum()))
+measured('A1', 'a number', 2 + settings.seed, stated='1')
+
+# %%
+save(plotting.image(d.x_test[0]), 'digit', alt='A digit "0"', caption='See $x^2$')
+"""
+BAD = """\
+# %% [markdown]
+# # A bad lesson
+
+# %%
+print('before')
+from lesson import seed
+assert seed() == 1000, 'one is not two'
+"""
 
 
-def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    """``python -m lessons ...`` in a process of its own."""
-    env = {name: value for name, value in os.environ.items() if name not in ("MINADV_BACKEND",)}
-    env |= {"PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(
-        [sys.executable, "-m", "lessons", *arguments],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def numbered(folder: Path, lesson: str, text: str) -> None:
+    (folder / "lessons" / f"{lesson}.py").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with the runner and two lessons: one that passes, one that fails."""
+    """A folder with the runner and two lessons: one that passes, one that fails but for seed 1."""
     folder = tmp_path / "lessons"
-    folder.mkdir()
-    for name in ("__main__.py", "lesson.py"):
+    shutil.copytree(ROOT / "lessons" / "pages", folder / "pages")
+    for name in ("__main__.py", "lesson.py", "README.md"):
         shutil.copy(ROOT / "lessons" / name, folder)
-    (folder / "01_good.py").write_text(
-        "# %% [markdown]\n# # A good lesson\n#\n# Mirrors: A1, B2.\n\n# %%\n"
-        "from lesson import compare, dataset, save, trained\n"
-        "from minadv import models, plotting\n"
-        "d = dataset()\n"
-        "model = trained('tiny', models.mlp((8, 8, 1), hidden=4), d.x_train, d.y_train, epochs=1, batch_size=256)\n"
-        "print('hello', float(abs(model(d.x_test)).sum()))\n"
-        "compare('A1', 'a number', '1', '2')\n"
-        "save(plotting.image(d.x_test[0]), 'digit', alt='A digit')\n"
-    )
-    (folder / "02_bad.py").write_text(
-        "# %% [markdown]\n# # A bad lesson\n\n# %%\nprint('before')\nassert 1 == 2, 'one is not two'\n"
-    )
+    numbered(tmp_path, "01_good", GOOD)
+    numbered(tmp_path, "02_bad", BAD)
     return tmp_path
 
 
+def small(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """A run on the small digits."""
+    return run("--data", "digits", "--out", "out", *arguments, cwd=cwd, **environment)
+
+
 def test_runs_all_and_says_which_failed(copy):
-    done = run("--no-progress", "--out", "out", cwd=copy)
+    done = small(cwd=copy)
     assert done.returncode == 1
     assert re.search(r"01_good +\d+\.\ds +1  ok", done.stdout)
     assert re.search(
-        r"02_bad +\d+\.\ds +0  FAILED: AssertionError: one is not two \(line 6\)", done.stdout
+        r"02_bad +\d+\.\ds +0  FAILED: AssertionError: one is not two \(line 7\)", done.stdout
     )
+    assert done.stderr == ""  # no bars where stderr is no terminal
     assert (copy / "out/01_good/digit.png").stat().st_size > 0
-    assert "hello" in (copy / "out/01_good/output.txt").read_text()
-    assert "before" in (copy / "out/02_bad/output.txt").read_text()
-    assert "| A1 | a number | 1 | 2 |" in (copy / "out/documents.md").read_text()
+    text = (copy / "out/01_good/output.txt").read_text()
+    assert re.search(r"hello [\d.]+\n\[A1\] a number: the document says 1, here 2\n", text)
+    assert text.endswith("[Figure 1.1. See $x^2$]\n")
+    text = (copy / "out/02_bad/output.txt").read_text()
+    assert text.startswith("before\nTraceback")
+    assert "one is not two" in text
+    assert "| 1 | A1 | a number | 1 | 2 |" in (copy / "out/documents.md").read_text()
+
+
+def test_what_an_earlier_run_left_goes(copy):
+    assert small("--only", "1", cwd=copy).returncode == 0
+    numbered(copy, "01_good", GOOD.replace("'digit'", "'other'"))
+    assert small("--only", "1", cwd=copy).returncode == 0
+    assert [path.name for path in (copy / "out/01_good").glob("*.png")] == ["other.png"]
+
+
+def test_a_part_never_replaces_the_table_of_all(copy):
+    small(cwd=copy)
+    table = (copy / "out/documents.md").read_text()
+    small("--only", "bad", cwd=copy)
+    assert (copy / "out/documents.md").read_text() == table
+    assert (copy / "out/only-02/documents.md").exists()
+
+
+def test_seeds_give_mean_spread_and_what_failed(copy):
+    done = small("--seeds", "3", cwd=copy)
+    assert done.returncode == 1
+    table = (copy / "out/numbers.md").read_text()
+    assert table.strip() in done.stdout
+    assert "Made by `python -m lessons --data digits --out out --seeds 3`." in table
+    assert "- 01_good: all 3 seeds hold" in table
+    bad = "AssertionError: one is not two (line 7)"
+    assert f"- 02_bad: seed 0: {bad}; seed 2: {bad}\n" in table
+    assert "| 1 | A1 | a number | 1 | 3 | 1 | 3 |" in table  # 2, 3, 4: mean 3, spread 1
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(copy):
+    texts = []
+    for seed in ("0", "0", "1"):
+        shutil.rmtree(copy / "out", ignore_errors=True)
+        assert small("--only", "1", "--seed", seed, cwd=copy).returncode == 0
+        texts.append((copy / "out/01_good/output.txt").read_text())
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_two_runs_at_once_with_one_folder(copy):
+    command = [sys.executable, "-m", "lessons", "--data", "digits", "--out", "out", "--only", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(command, cwd=copy, env=environment, stdout=-1, stderr=-1) for _ in range(3)
+    ]
+    for process in both:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    (path,) = (copy / "out/models").iterdir()
+    assert small("--only", "1", cwd=copy).returncode == 0
+    assert [path] == list((copy / "out/models").iterdir())
 
 
 def test_only_and_list(copy):
-    assert run("--only", "good", "--no-progress", "--out", "out", cwd=copy).returncode == 0
-    assert run("--only", "1", "--no-progress", "--out", "out", cwd=copy).returncode == 0
+    for word in ("good", "1", "01"):
+        done = small("--only", word, cwd=copy)
+        assert done.returncode == 0
+        assert "02_bad" not in done.stdout
     listed = run("--list", cwd=copy)
     assert listed.returncode == 0
     assert "A good lesson: A1, B2" in listed.stdout
+
+
+def test_a_closed_pipe_and_a_poor_terminal_are_no_traceback(copy):
+    command = f"{sys.executable} -m lessons --list | head -c 1"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for _ in range(3):
+        done = subprocess.run(command, shell=True, cwd=copy, env=environment, capture_output=True)
+        assert done.stderr == b""
+    numbered(copy, "02_bad", BAD.replace("before", "ε").replace("one is", "ε is"))
+    done = small("--only", "2", cwd=copy, PYTHONIOENCODING="cp1252")
+    assert "? is not two" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [({"MINADV_BACKEND": "foo"}, "foo"), ({"MINADV_DATA": "/nowhere"}, "nowhere")],
+)
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_a_wrong_environment_is_one_clear_line(copy, environment, message, by_itself):
+    if by_itself:
+        command = [sys.executable, "lessons/01_good.py", "--data", "mnist", "--out", "out"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+        )
+    else:
+        done = run("--data", "mnist", "--out", "out", cwd=copy, **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -97,24 +203,89 @@ def test_bad_call_is_one_clear_line(copy, arguments, message):
     assert "Traceback" not in done.stderr
 
 
-def test_missing_mnist_is_one_clear_line(copy):
-    done = run("--data", "mnist", "--out", "out", cwd=copy, MINADV_DATA=str(copy / "nowhere"))
-    assert done.returncode == 2
-    assert "nowhere" in done.stderr
-    assert "Traceback" not in done.stderr
+def trainings(copy: Path) -> tuple[Path, int, str]:
+    """Run the good lesson: its cached model, when it was written, what the lesson printed."""
+    done = small("--only", "1", cwd=copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (copy / "out/models").iterdir()
+    return path, path.stat().st_mtime_ns, (copy / "out/01_good/output.txt").read_text()
 
 
-def test_trained_models_are_cached_and_a_damaged_cache_is_rebuilt(copy):
-    def once():
-        assert run("--only", "1", "--no-progress", "--out", "out", cwd=copy).returncode == 0
-        (path,) = (copy / "out/models").iterdir()
-        return path, path.stat().st_mtime_ns, (copy / "out/01_good/output.txt").read_text()
-
-    path, first, text = once()
-    assert once() == (path, first, text)  # not trained again
+def damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
-    assert once()[0::2] == (path, text)
-    assert path.stat().st_size > 1000
+
+
+def of_nan(path: Path) -> None:
+    with np.load(path) as arrays:
+        values = {name: arrays[name] * np.nan for name in arrays.files}
+    np.savez(path, **values)
+
+
+def foreign(path: Path) -> None:
+    with np.load(path) as arrays:
+        values = {name: arrays[name] + 1 for name in arrays.files}
+    np.savez(path, **values)
+
+
+@pytest.mark.parametrize("harm", [damaged, of_nan, foreign])
+def test_trained_models_are_cached_and_another_file_is_replaced(copy, harm):
+    path, first, text = trainings(copy)
+    assert trainings(copy) == (path, first, text)  # not trained again
+    harm(path)
+    assert trainings(copy)[0::2] == (path, text)
+    assert trainings(copy)[0::2] == (path, text)  # and what was written is right
+
+
+@pytest.mark.parametrize("file", ["lesson.py", "01_good.py"])
+def test_a_changed_source_trains_anew(copy, file):
+    path, _, _ = trainings(copy)
+    with (copy / "lessons" / file).open("a") as source:
+        source.write("\n# a comment\n")
+    small("--only", "1", cwd=copy)
+    assert len(list((copy / "out/models").iterdir())) == 2
+
+
+def test_a_changed_package_trains_anew(copy):
+    """Adam a hundred times slower, or a Dropout of 0.9: the repr of a model shows neither."""
+    shutil.copytree(ROOT / "minadv", copy / "minadv")
+    for changed in ("training.py", "layers.py", "attacks/balls.py"):
+        small("--only", "1", cwd=copy, PYTHONPATH=str(copy))
+        before = len(list((copy / "out/models").iterdir()))
+        with (copy / "minadv" / changed).open("a") as source:
+            source.write("\n# a comment\n")
+        small("--only", "1", cwd=copy, PYTHONPATH=str(copy))
+        assert len(list((copy / "out/models").iterdir())) == before + 1
+
+
+def test_two_trainings_of_one_name_are_two(copy):
+    line = next(line for line in GOOD.splitlines() if line.startswith("model ="))
+    twice = GOOD.replace(line, line + "\n" + line.replace("batch_size=256", "batch_size=64"))
+    numbered(copy, "01_good", twice)
+    for _ in range(2):
+        assert small("--only", "1", cwd=copy).returncode == 0
+        assert len(list((copy / "out/models").iterdir())) == 2
+
+
+def test_ctrl_c_keeps_nothing_half_trained(copy):
+    numbered(copy, "01_good", GOOD.replace("batch_size=256", "batch_size=8, epochs=10**6"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lessons", "--data", "digits", "--out", "out"],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (copy / "out/01_good").exists():  # it has begun
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted in 01_good" in said
+    assert "Traceback" not in said
+    assert not list((copy / "out").glob("models/*"))
 
 
 def test_a_lesson_runs_by_itself(tmp_path):
@@ -127,20 +298,37 @@ def test_a_lesson_runs_by_itself(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "ŷ = σ(-4) = 0.018" in done.stdout
+    assert "[A7]" in done.stdout
     assert (tmp_path / "01_linear_models/growth.png").exists()
 
 
-def test_all_lessons_pass_on_the_digits(tmp_path):
-    done = run("--no-progress", "--out", str(tmp_path))
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("  ok") == len(LESSONS)
-    for lesson in LESSONS:
-        assert list((tmp_path / lesson.stem).glob("*.png")), f"{lesson.stem} has no figure"
+@pytest.mark.lessons
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_lesson_passes_on_the_digits(whole_run, lesson):  # noqa: F811
+    assert whole_run.status in (0, 1), whole_run.stderr
+    (line,) = re.findall(rf"^{lesson.stem} .*$", whole_run.stdout, flags=re.MULTILINE)
+    assert line.endswith("ok"), line
+    assert list((whole_run.out / lesson.stem).glob("*.png")), "it has no figure"
 
 
-# ----------------------------------------------------------------------------------------------------------------- the map
+@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: path.stem)
+def test_solutions_belong_to_a_lesson(solution):
+    assert solution.name in {lesson.name for lesson in LESSONS}
+
+
+@pytest.mark.lessons
+@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: f"solutions_{path.stem}")
+def test_solution_runs(tmp_path, solution):
+    sys.path.insert(0, str(ROOT / "lessons"))
+    from lesson import Settings
+    from pages import cells
+
+    settings = Settings("digits", tmp_path, False, lesson=f"solutions/{solution.stem}")
+    _, error = cells.execute(solution, settings)
+    assert error is None, f"{solution.name}: {error!r}"
+
+
+# The map.
 
 
 def mirrored(lesson: Path) -> list[str]:

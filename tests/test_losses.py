@@ -1,4 +1,5 @@
-"""The losses: closed forms, exact references in 60 decimal digits on saturated logits, PyTorch, and every backend."""
+"""The losses: closed forms, exact references in 60 decimal digits on saturated logits, PyTorch, and
+every backend."""
 
 from decimal import Decimal, localcontext
 
@@ -53,11 +54,12 @@ def labelled(draw):
     return z, y
 
 
-# --------------------------------------------------------------------------------------------------------------- exact references
+# --- exact references
 
 
 def exact(z, y):
-    """``(margin, cross-entropy, ∂margin, ∂cross-entropy)`` of one row in 60 digits, as Decimals; their logarithms never overflow."""
+    """``(margin, cross-entropy, ∂margin, ∂cross-entropy)`` of one row in 60 digits, as Decimals;
+    their logarithms never overflow."""
     z = [Decimal(float(v)) for v in z]
     e = [v.exp() for v in z]
     others = sum(e) - e[y]
@@ -109,7 +111,8 @@ def test_the_margin_never_saturates_in_float32(scale):
 
 
 def test_the_gradient_of_the_cross_entropy_has_no_p_minus_one():
-    """At a margin of 20 in float32, p_y rounds to 1; the true class's term is still minus the sum of the others."""
+    """At a margin of 20 in float32, p_y rounds to 1; the true class's term is still minus the sum
+    of the others."""
     z = np.array([[20.0, 0, 0.5]], np.float32)
     assert ops.softmax(z)[0, 0] == 1
     g = vjp(lambda z: cross_entropy(z, np.array([0])), z)[1](np.ones(1))[0]
@@ -168,7 +171,7 @@ def test_binary_cross_entropy_keeps_sign_and_relative_accuracy(t, dtype):
             assert float(g[n, 0]) == pytest.approx(float(derivative), rel=8 * eps)
 
 
-# ------------------------------------------------------------------------------------------------------------------ closed forms
+# --- closed forms
 
 
 def test_squared_error():
@@ -244,7 +247,7 @@ class TestKL:
         assert float(kl(p, q)) > 0
 
 
-# ------------------------------------------------------------------------------------------------------------------- all of them
+# --- all of them
 
 
 @pytest.mark.parametrize("name", TABLE)

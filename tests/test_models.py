@@ -1,4 +1,5 @@
-"""The documents' models, and weights on disk: whole or not at all, never pickled, and every mismatch named."""
+"""The documents' models, and weights on disk: whole or not at all, never pickled, and every
+mismatch named."""
 
 import io
 import pickle
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from minadv import losses, models
 from minadv.autograd import grad, gradcheck, jacobian, vjp
 from minadv.backend import to_numpy
-from minadv.layers import Layer, ReLU, Conv2D, Dense, Sequential
+from minadv.layers import Conv2D, Dense, Layer, ReLU, Sequential
 from minadv.models import LogisticRegression, cnn, load_weights, mlp, save_weights
 
 
@@ -84,8 +85,8 @@ class TestArchitectures:
             x = images(count, 8, 9, 1)
             y = np.arange(count)
             value, pull = vjp(
-                lambda x: losses.cross_entropy(model(x), xp.asarray(y)), xp.asarray(x)
-            )  # noqa: B023
+                lambda x, y=y: losses.cross_entropy(model(x), xp.asarray(y)), xp.asarray(x)
+            )
             gradient = pull(xp.ones_like(value))
             assert value.dtype == gradient.dtype == np.float32
             assert gradient.shape == x.shape
@@ -186,7 +187,7 @@ class TestLogisticRegression:
             LogisticRegression(w)
 
 
-# ------------------------------------------------------------------------------------------------------------- weights on disk
+# --- weights on disk
 
 
 def small(rng=0):

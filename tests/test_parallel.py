@@ -1,27 +1,28 @@
-"""Chunks on all cores: the same results as without, in order, whatever fails, nests or runs beside it."""
+"""Chunks on all cores: as without, in order, whatever fails, nests or runs beside it."""
 
+import math
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from minadv import parallel
+from minadv import machine, parallel
 from minadv.autograd import grad
 from minadv.layers import Dense, Flatten, Layer, ReLU, Sequential
 from minadv.models import cnn
 from minadv.parallel import chunk_size, map_chunks, one_blas_thread, run_chunks
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_outlives_its_test():
-    yield
-    if parallel._pool.cache_info().currsize:
-        parallel._pool().shutdown()
-    parallel._pool.cache_clear()
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -36,14 +37,16 @@ def three_cores(monkeypatch):
     use(monkeypatch, 3)
 
 
+ROOT = Path(__file__).parent.parent
+
+
 def use(monkeypatch, count):
-    parallel._pool.cache_clear()
     monkeypatch.setattr(parallel, "_cores", lambda: count)
 
 
 def blas_threads():
     """Of NumPy's BLAS; other tests may have loaded further ones since."""
-    return [pool["num_threads"] for pool in parallel._blas().info() if pool["user_api"] == "blas"]
+    return [get(library) for library, get, _ in (*machine._SHARED, *machine._OWN)]
 
 
 class TestRunChunks:
@@ -87,7 +90,7 @@ class TestRunChunks:
         with pytest.raises(ZeroDivisionError, match=f"in part {failing}"):
             run_chunks(fail, np.arange(10), chunk=1)
         assert blas_threads() == before
-        assert parallel._blas_users == 0
+        assert not machine._holders
         assert run_chunks(lambda x: int(x[0]), np.arange(10), chunk=1) == list(range(10))
 
     def test_the_first_failing_part_is_the_one_reported(self, cores):
@@ -108,23 +111,14 @@ class TestRunChunks:
 
         assert len(set(run_chunks(work, np.arange(cores), chunk=1))) == cores
 
-    def test_inside_a_chunk_further_calls_run_where_they_are(self, three_cores, monkeypatch):
-        caller, pool = threading.get_ident(), parallel._pool()
-
-        def pool_of_the_caller():
-            assert (
-                threading.get_ident() == caller
-            )  # else the chunks may wait for each other for ever
-            return pool
-
+    @pytest.mark.usefixtures("three_cores")
+    def test_inside_a_chunk_further_calls_run_where_they_are(self):
         def outer(x):
             here = threading.get_ident()
             inner = run_chunks(lambda _: threading.get_ident(), np.arange(5), chunk=1)
             return set(inner) == {here}
 
-        with monkeypatch.context() as patch:
-            patch.setattr(parallel, "_pool", pool_of_the_caller)
-            assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
+        assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
 
     @pytest.mark.usefixtures("three_cores")
     def test_calls_from_several_threads_at_once(self):
@@ -141,7 +135,7 @@ class TestRunChunks:
         for thread in threads:
             thread.join()
         assert found == [[[(v + i) ** 2 for v in range(50)]] * 5 for i in range(6)]
-        assert parallel._blas_users == 0
+        assert not machine._holders
 
     @pytest.mark.parametrize("xp", ["strict", "cupy"], indirect=True)
     @pytest.mark.usefixtures("three_cores")
@@ -200,8 +194,8 @@ class TestChunkSize:
         chunk = chunk_size(self.Known(size), self.x)
         assert parallel.LEAST <= chunk <= parallel.MOST
         assert chunk & (chunk - 1) == 0
-        assert chunk * size <= parallel.CACHE or chunk == parallel.LEAST
-        assert 2 * chunk * size > parallel.CACHE or chunk == parallel.MOST
+        assert chunk * size <= parallel.CHUNK_BYTES or chunk == parallel.LEAST
+        assert 2 * chunk * size > parallel.CHUNK_BYTES or chunk == parallel.MOST
 
     def test_it_depends_on_model_and_example_alone(self, monkeypatch):
         model = Sequential(Flatten(), Dense(64, 100), ReLU())
@@ -218,7 +212,7 @@ class TestChunkSize:
 
     def test_a_gpu_takes_more(self, xp):
         chunk = chunk_size(self.Known(2**16), xp.asarray(self.x))
-        assert chunk == (parallel.CACHE // 2**16 if xp is np else parallel.GPU_CHUNK)
+        assert chunk == (parallel.CHUNK_BYTES // 2**16 if xp is np else parallel.GPU_CHUNK)
 
 
 @pytest.mark.skipif(not blas_threads(), reason="no BLAS whose threads can be seen")
@@ -237,7 +231,7 @@ class TestBlasThreads:
         with pytest.raises(ZeroDivisionError), one_blas_thread():
             raise ZeroDivisionError
         assert blas_threads() == before
-        assert parallel._blas_users == 0
+        assert not machine._holders
 
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
     def test_the_last_to_leave_lifts_it_in_whatever_order_they_go(self, order):
@@ -267,7 +261,6 @@ class TestBlasThreads:
         end.set()
         for thread in threads:
             thread.join()
-        parallel._blas().limit(limits=before[0], user_api="blas")  # whatever came of it
         assert seen == [{1}, {1}, {1}, set(before)]
 
     @pytest.mark.usefixtures("three_cores")
@@ -313,3 +306,392 @@ def test_an_errstate_of_the_caller_holds_in_the_chunks():
     with np.errstate(over="ignore"):
         found = map_chunks(lambda x: np.exp(x), np.full(10, 1000.0), chunk=1)
     assert (found == np.inf).all()
+
+
+# --- threads and their ends
+
+
+def first(x):
+    return int(x[0])
+
+
+def in_child(f, seconds=30):
+    """The exit code of ``f`` in a forked child; None if the child hangs."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = f() or 0
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + seconds
+    while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if done[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return None
+    return os.waitstatus_to_exitcode(done[1])
+
+
+def script(text, seconds=60):
+    """What a program of its own prints. A program that hangs fails."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd=ROOT,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout.split()
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_a_model_that_asks_others_in_threads_of_its_own_is_no_deadlock():
+    def inner(x):
+        time.sleep(0.001)
+        return x * x
+
+    def outer(x):
+        found = []
+        thread = threading.Thread(
+            target=lambda: found.append(run_chunks(inner, np.arange(6.0), chunk=1))
+        )
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+        return len(found[0])
+
+    assert run_chunks(outer, np.arange(12), chunk=1) == [6] * 12
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_helpers_that_never_come_are_not_waited_for():
+    release, taken = threading.Event(), threading.Semaphore(0)
+
+    def block(x):
+        taken.release()
+        release.wait(30)
+        return x
+
+    stuck = threading.Thread(target=run_chunks, args=(block, np.arange(3)), kwargs={"chunk": 1})
+    stuck.start()
+    try:
+        for _ in range(3):
+            assert taken.acquire(timeout=20)
+        start = time.monotonic()
+        for _ in range(50):
+            assert run_chunks(first, np.arange(5), chunk=1) == list(range(5))
+        assert time.monotonic() - start < 20
+        assert parallel._jobs.qsize() < 20  # calls for help do not pile up
+    finally:
+        release.set()
+        stuck.join()
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_a_part_that_ends_the_thread_is_reported_and_the_helper_lives():
+    caller = threading.get_ident()
+    both = threading.Barrier(2)
+
+    def leave(x):
+        if x[0] < 2:
+            both.wait(20)
+        if threading.get_ident() != caller:
+            raise SystemExit(3)
+        time.sleep(0.01)
+
+    with pytest.raises(SystemExit):
+        run_chunks(leave, np.arange(8), chunk=1)
+    assert run_chunks(first, np.arange(5), chunk=1) == list(range(5))
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_after_an_interrupt_nothing_runs_on():
+    ran = []
+
+    def work(x):
+        ran.append(int(x[0]))
+        if threading.get_ident() == caller:
+            raise KeyboardInterrupt
+        time.sleep(0.02)
+
+    caller = threading.get_ident()
+    with pytest.raises(KeyboardInterrupt):
+        run_chunks(work, np.arange(50), chunk=1)
+    before = list(ran)
+    time.sleep(0.1)
+    assert ran == before
+    assert len(ran) < 10
+    assert not machine._holders
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_an_idle_helper_keeps_no_array_alive():
+    x = np.zeros(10)
+    alive = weakref.ref(x)
+    run_chunks(lambda part: part.sum(), x, chunk=1)
+    del x
+    deadline = time.monotonic() + 10
+    while alive() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert alive() is None
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_no_thread_to_be_had_is_no_error(monkeypatch):
+    """As at the interpreter's end, from Python 3.12 on."""
+
+    def refuse(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(parallel, "_helpers", [])
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert run_chunks(first, np.arange(5), chunk=1) == list(range(5))
+
+
+def test_threads_that_outlive_the_main_thread_and_exit_handlers():
+    told = script("""
+        import atexit, threading, time
+        import numpy as np
+        from minadv import parallel
+        parallel._cores = lambda: 3
+        def work(name):
+            print(name, sum(parallel.run_chunks(lambda x: int(x[0]), np.arange(40), chunk=1)))
+        atexit.register(work, "exit")
+        threading.Thread(target=lambda: (time.sleep(0.3), work("thread"))).start()
+        work("main")
+    """)
+    assert told == ["main", "780", "thread", "780", "exit", "780"]
+
+
+def test_exit_handlers_alone():
+    told = script("""
+        import atexit
+        import numpy as np
+        from minadv import parallel
+        parallel._cores = lambda: 3
+        atexit.register(
+            lambda: print(sum(parallel.run_chunks(lambda x: int(x[0]), np.arange(9), chunk=1)))
+        )
+    """)
+    assert told == ["36"]
+
+
+fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+quiet_fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@fork
+@quiet_fork
+@pytest.mark.usefixtures("three_cores")
+def test_a_fork_while_another_thread_computes():
+    """At twenty moments; the child computes, and finds BLAS as it was before."""
+    model = Sequential(Flatten(), Dense(16, 8), ReLU(), Dense(8, 3))
+    x = np.random.default_rng(0).random((64, 16)).astype(np.float32)
+    expected, before = map_chunks(model, x, chunk=8), blas_threads()
+    stop = threading.Event()
+
+    def attack():
+        while not stop.is_set():
+            map_chunks(model, x, chunk=8)
+
+    def child():
+        good = (map_chunks(model, x, chunk=8) == expected).all() and blas_threads() == before
+        return 0 if good and not machine._holders else 2
+
+    threads = [threading.Thread(target=attack) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert [in_child(child) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert blas_threads() == before
+
+
+@fork
+@quiet_fork
+@pytest.mark.usefixtures("three_cores")
+def test_a_child_has_helpers_of_its_own():
+    run_chunks(first, np.arange(5), chunk=1)
+
+    def child():
+        together = threading.Barrier(3)
+        run_chunks(lambda x: together.wait(20), np.arange(3), chunk=1)
+
+    assert in_child(child) == 0
+
+
+@fork
+@quiet_fork
+@pytest.mark.usefixtures("three_cores")
+def test_a_fork_while_another_thread_holds_the_lock():
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with machine._lock, one_blas_thread():
+            held.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(20)
+        assert in_child(lambda: run_chunks(first, np.arange(5), chunk=1) != list(range(5))) == 0
+    finally:
+        release.set()
+        thread.join()
+
+
+@fork
+@quiet_fork
+@pytest.mark.usefixtures("three_cores")
+def test_a_model_that_forks_may_go_on_in_the_child():
+    """The parts that the helpers had are computed again, for the child has no helpers."""
+    caller, parent, pids = threading.get_ident(), os.getpid(), []
+    both = threading.Barrier(3)
+
+    def work(x):
+        if x[0] < 3 and os.getpid() == parent:
+            both.wait(20)
+            if threading.get_ident() == caller:
+                pids.append(os.fork())
+            else:
+                time.sleep(0.2)
+        return int(x[0])
+
+    results = run_chunks(work, np.arange(9), chunk=1)
+    if os.getpid() != parent:
+        os._exit(0 if results == list(range(9)) and not machine._holders else 2)
+    assert results == list(range(9))
+    deadline = time.monotonic() + 30
+    while (done := os.waitpid(pids[0], os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if done[0] == 0:
+        os.kill(pids[0], signal.SIGKILL)
+        os.waitpid(pids[0], 0)
+    assert done[0] == pids[0], "the child waits for helpers that it does not have"
+    assert os.waitstatus_to_exitcode(done[1]) == 0
+
+
+@pytest.mark.skipif(not blas_threads(), reason="no BLAS whose threads can be seen")
+class TestLimitsOfOthers:
+    """``threadpool_limits`` of another library ends as it would alone, in whatever order."""
+
+    @pytest.fixture(autouse=True)
+    def _four_before_and_as_it_was_after(self):
+        with threadpool_limits(4, user_api="blas"):
+            before = blas_threads()
+            yield
+            threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
+            assert blas_threads() == before
+        threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
+
+    @pytest.mark.parametrize("order", ["outside", "inside", "before", "across"])
+    @pytest.mark.parametrize("limit", [1, 2, 3])
+    def test_in_one_thread(self, order, limit):
+        ours, theirs = one_blas_thread(), None
+        if order in ("inside", "across"):
+            ours.__enter__()
+            theirs = threadpool_limits(limit, user_api="blas")
+        else:
+            theirs = threadpool_limits(limit, user_api="blas")
+            ours.__enter__()
+        assert set(blas_threads()) == {1}
+        if order in ("before", "inside"):
+            theirs.restore_original_limits()
+            assert set(blas_threads()) == {1}
+            ours.__exit__()
+        else:
+            ours.__exit__()
+            assert set(blas_threads()) == {limit}
+            theirs.restore_original_limits()
+        assert set(blas_threads()) == {4}
+
+    def test_a_limit_set_for_good_while_it_is_held_holds_afterwards(self):
+        with one_blas_thread():
+            threadpool_limits(2, user_api="blas")
+        assert set(blas_threads()) == {2}
+        threadpool_limits(4, user_api="blas")
+
+    def test_what_others_see_is_what_will_be(self):
+        with one_blas_thread():
+            assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == {4}
+
+    def test_another_thread_across(self):
+        threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
+        started, leave = threading.Event(), threading.Event()
+
+        def other():
+            with threadpool_limits(2, user_api="blas"):
+                started.set()
+                leave.wait(20)
+
+        thread = threading.Thread(target=other)
+        with one_blas_thread():
+            thread.start()
+            assert started.wait(20)
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {2}
+        leave.set()
+        thread.join()
+        assert set(blas_threads()) == {4}
+
+    def test_a_limit_that_is_not_left_in_order_is_left_with_its_object(self):
+        hold = one_blas_thread()
+        hold.__enter__()
+        assert set(blas_threads()) == {1}
+        del hold
+        assert set(blas_threads()) == {4}
+        assert not machine._holders
+
+
+class TestCores:
+    def tree(self, root, cgroup, **files):
+        (root / "proc/self").mkdir(parents=True)
+        (root / "proc/self/cgroup").write_text(cgroup)
+        for name, text in files.items():
+            path = root / "sys/fs/cgroup" / name.replace("__", "/").replace("_dot_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return root
+
+    @pytest.mark.parametrize(
+        ("own", "parent", "expected"),
+        [
+            ("150000 100000", "max 100000", 2),
+            ("max 100000", "50000 100000", 1),
+            ("400000 100000", "300000 100000", 3),
+            ("max 100000", "max 100000", math.inf),
+            ("", "nonsense", math.inf),
+        ],
+    )
+    def test_version_2_and_the_groups_above(self, tmp_path, own, parent, expected):
+        root = self.tree(tmp_path, "0::/a/b\n", a__b__cpu_dot_max=own, a__cpu_dot_max=parent)
+        assert machine.cgroup_quota(root) == expected
+
+    @pytest.mark.parametrize("folder", ["cpu", "cpu,cpuacct"])
+    @pytest.mark.parametrize(("quota", "expected"), [("250000", 3), ("-1", math.inf)])
+    def test_version_1(self, tmp_path, folder, quota, expected):
+        group = f"{folder}__a__cpu_dot_"
+        files = {group + "cfs_quota_us": quota + "\n", group + "cfs_period_us": "100000\n"}
+        root = self.tree(tmp_path, f"3:memory:/x\n2:{folder}:/a\n0::/\n", **files)
+        assert machine.cgroup_quota(root) == expected
+
+    def test_a_container_sees_its_group_at_the_mount(self, tmp_path):
+        root = self.tree(tmp_path, "0::/docker/0123\n", cpu_dot_max="200000 100000")
+        assert machine.cgroup_quota(root) == 2
+
+    def test_no_cgroups_no_limit(self, tmp_path):
+        assert machine.cgroup_quota(tmp_path) == math.inf
+
+    def test_the_quota_counts(self, monkeypatch):
+        monkeypatch.setattr(machine, "_quota", lambda: 1)
+        assert machine.cores() == 1
+        monkeypatch.setattr(machine, "_quota", lambda: math.inf)
+        assert machine.cores() >= 1

@@ -37,7 +37,7 @@ def log_odds(model, x, **goal):
     return to_numpy(goal.reached(logits.argmax(axis=1))), to_numpy(goal.score(logits))
 
 
-# ----------------------------------------------------------------------------------------- the ball
+# --- the ball
 
 
 @NORMS
@@ -75,7 +75,7 @@ def test_eps_0_changes_nothing(norm):
     assert np.array_equal(pgd(mlp(9), x, target=2, eps=0, steps=3, norm=norm).x_adv, x)
 
 
-# ------------------------------------------------------------------------------------- closed forms
+# --- closed forms
 
 
 @KINDS
@@ -135,7 +135,7 @@ def test_a_tiny_gradient_gets_no_tiny_step(scale):
     assert usual.l2.min() > 0.3
 
 
-# --------------------------------------------------------------------------------- the best iterate
+# --- the best iterate
 
 
 @NORMS
@@ -215,7 +215,7 @@ def test_more_steps_and_more_restarts_are_never_worse(norm, kind):
         earlier = rank
 
 
-# ------------------------------------------------------------------------------ who is in the batch
+# --- who is in the batch
 
 
 @NORMS
@@ -295,7 +295,7 @@ def test_a_batch_is_its_examples_one_by_one_up_to_rounding(norm, kind):
         assert (whole.steps[n], whole.success[n]) == (alone.steps[0], alone.success[0])
 
 
-# ------------------------------------------------------------------------------------ random starts
+# --- random starts
 
 
 @NORMS

@@ -1,4 +1,5 @@
-"""The second opinion: RBF units by loops and finite differences, and a disagreement that never saturates."""
+"""The second opinion: RBF units by loops and finite differences, and a disagreement that never
+saturates."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def logits_of(z):
     return lambda x: z
 
 
-# ------------------------------------------------------------------------------------------------------------------- RBF units
+# --- RBF units
 
 
 @given(
@@ -74,7 +75,8 @@ def test_rbf_gradients_by_finite_differences(points):
 
 
 def test_rbf_falls_silent_far_away(points):
-    """However far: no overflow, no NaN; so a network of them answers with its bias, the same wherever it is asked."""
+    """However far: no overflow, no NaN; so a network of them answers with its bias, the same
+    wherever it is asked."""
     x, center = points
     far = (x + 1e6 * np.sign(x)).astype(np.float32)
     assert (RBF(center.astype(np.float32))(far) == 0).all()
@@ -92,7 +94,7 @@ def test_rbf_copies_what_it_is_given(points):
     assert [p.dtype for p in layer.parameters.values()] == [np.float32] * 2
 
 
-# --------------------------------------------------------------------------------------------------------------------- network
+# --- network
 
 
 def test_network_starts_around_training_images():
@@ -138,7 +140,7 @@ def test_network_runs_where_its_weights_are(xp):
     assert detector.scores(xp.asarray(x)).shape == (12,)
 
 
-# ---------------------------------------------------------------------------------------------------------------- disagreement
+# --- disagreement
 
 
 @given(*[float_arrays((3, 4), np.float64, -20, 20)] * 2)
@@ -156,7 +158,8 @@ def test_disagreement_is_the_divergence_of_the_two_softmaxes(z, w):
 
 
 def test_disagreement_does_not_saturate():
-    """Two float32 models that are sure of different labels: their probabilities are 0 and 1, the disagreement grows on, with a gradient."""
+    """Two float32 models that are sure of different labels: their probabilities are 0 and 1, the
+    disagreement grows on, with a gradient."""
     z, w = np.float32([[300, 0, 0]]), np.float32([[0, 400, 0]])
     np.testing.assert_allclose(disagreement(logits_of(z), logits_of(w))(None), 400)
     gradcheck(

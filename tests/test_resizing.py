@@ -54,7 +54,7 @@ def exact_weights(old: int, new: int, method: str) -> list[dict[int, Fraction]]:
     return rows
 
 
-# ------------------------------------------------------------------------------------------------------------------- resizing
+# --- resizing
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -167,7 +167,7 @@ def test_gradients(method):
     assert np.array_equal(pull(g), g)
 
 
-# -------------------------------------------------------------------------------------------------------------- what is drawn
+# --- what is drawn
 
 
 def all_views(x, shrunk, *, flips, method="bilinear"):
@@ -248,7 +248,7 @@ def test_seeds_reproduce_and_differ():
     assert not np.allclose(a(x), b(x))
 
 
-# ---------------------------------------------------------------------------------------------------------------- the average
+# --- the average
 
 
 def test_the_answer_is_the_mean_of_the_probabilities():
@@ -325,7 +325,7 @@ def test_a_chunk_counts_all_draws():
     assert chunk_size(RandomResizing(lambda x: x, shape, draws=1), x) == chunk_size(lambda x: x, x)
 
 
-# ------------------------------------------------------------------------------------------------------------------ bad input
+# --- bad input
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Optimizers in closed form and beside PyTorch; fit: what it learns, repeats, leaves alone, and does when it is stopped."""
+"""Optimizers in closed form and beside PyTorch; fit: what it learns, repeats, leaves alone, and
+does when it is stopped."""
 
 import numpy as np
 import pytest
 
-from minadv import backend, losses, parallel, training
+from minadv import backend, losses, machine, parallel, training
 from minadv.autograd import grad, raw, value_and_grad
 from minadv.backend import to_numpy
 from minadv.layers import Conv2D, Dense, Dropout, Flatten, Layer, ReLU, Sequential, Tanh
@@ -18,14 +19,6 @@ def problem():
     y = np.arange(60) % 3
     x = (np.eye(3)[y] + rng.normal(scale=0.2, size=(60, 3))).astype(np.float32)
     return x, y
-
-
-@pytest.fixture(autouse=True)
-def _no_pool_outlives_its_test():
-    yield
-    if parallel._pool.cache_info().currsize:
-        parallel._pool().shutdown()
-    parallel._pool.cache_clear()
 
 
 def net(rng=0, dtype=np.float32, *extra):
@@ -47,7 +40,6 @@ def same(one, other):
 
 
 def use_cores(monkeypatch, count):
-    parallel._pool.cache_clear()
     monkeypatch.setattr(parallel, "_cores", lambda: count)
 
 
@@ -248,9 +240,10 @@ class TestLearning:
         x, y = problem
         model = net(dtype=np.float64)
         before = copies(model)
-        twice = lambda forward, x, y: (
-            losses.cross_entropy(forward(x), y) + losses.cross_entropy(forward(-x), y)
-        )  # noqa: E731
+
+        def twice(forward, x, y):
+            return losses.cross_entropy(forward(x), y) + losses.cross_entropy(forward(-x), y)
+
         quiet(model, x, y, batch_size=60, optimizer=SGD(0.1), objective=twice)
 
         def by_hand(w):
@@ -444,7 +437,7 @@ class TestStopping:
         quiet(expected, *problem, **how, objective=self.interrupting(at=3), on_interrupt="return")
         assert same(copies(stopped), copies(expected))
         assert not same(copies(stopped), copies(net()))
-        assert parallel._blas_users == 0
+        assert not machine._holders
 
     @staticmethod
     def interrupting(at):
@@ -482,7 +475,7 @@ class TestStopping:
 
         quiet(reference, x, y, batch_size=20, epochs=2, objective=remembering)
         assert same(copies(stopped), seen[5])
-        assert parallel._blas_users == 0
+        assert not machine._holders
         assert stopped(x).shape == (60, 3)
 
     def test_ctrl_c_while_validating_leaves_whole_epochs_only(self, problem):
@@ -522,7 +515,7 @@ class TestStopping:
             on_interrupt="return",
         )
         assert history.interrupted
-        assert parallel._blas_users == 0
+        assert not machine._holders
 
     def test_a_loss_that_is_no_longer_finite(self, problem):
         x, y = problem
@@ -552,7 +545,7 @@ class TestStopping:
 
         with pytest.raises(ZeroDivisionError, match="in the loss"):
             quiet(net(), *problem, objective=broken)
-        assert parallel._blas_users == 0
+        assert not machine._holders
 
 
 class TestWhatIsGiven:

@@ -1,4 +1,5 @@
-"""The autoencoder: against integrals over z, finite differences with the noise held fixed, and PyTorch's distributions."""
+"""The autoencoder: against integrals over z, finite differences with the noise held fixed, and
+PyTorch's distributions."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from tests.strategies import float_arrays
 
 
 def small_vae(shape=(4, 5, 2), latent=2) -> VAE:
-    """A VAE of a few hundred weights in float64, its biases away from 0 and so its ReLUs away from their kinks."""
+    """A VAE of a few hundred weights in float64, its biases away from 0 and so its ReLUs away from
+    their kinks."""
     vae = VAE(shape, latent=latent, filters=(2, 3), hidden=4, rng=1, dtype=np.float64)
     rng = np.random.default_rng(2)
     vae.parameters = {
@@ -41,7 +43,7 @@ def images():
     return np.random.default_rng(0).random((3, 4, 5, 2))
 
 
-# --------------------------------------------------------------------------------------------------------------- KL divergence
+# --- KL divergence
 
 
 @given(mu=st.floats(-3, 3), log_var=st.floats(-4, 2))
@@ -80,11 +82,12 @@ def test_gaussian_kl_gradient():
     gradcheck(gaussian_kl, rng.normal(size=(3, 2)), rng.normal(size=(3, 2)))
 
 
-# ------------------------------------------------------------------------------------------------------------------------ ELBO
+# --- ELBO
 
 
 def test_negative_elbo_is_the_evidence_and_what_q_misses_of_the_posterior():
-    """E_q[loss] = −log p(x) + KL(q(z) ‖ p(z|x)): integrals over the noise on the left, over z on the right."""
+    """E_q[loss] = −log p(x) + KL(q(z) ‖ p(z|x)): integrals over the noise on the left, over z on
+    the right."""
     vae = small_vae(latent=1)
     x = np.random.default_rng(0).random((1, 4, 5, 2)).round()
     epsilon, step = np.linspace(-9, 9, 4001, retstep=True)
@@ -126,11 +129,12 @@ def test_reconstruction_has_a_gradient(images):
     gradcheck(small_vae().reconstruct, images)
 
 
-# ---------------------------------------------------------------------------------------------------------- reparametrisation
+# --- reparametrisation
 
 
 def test_reparametrisation(images):
-    """z = mu + sigma · epsilon with the generator's own next numbers; without a generator, z = mu."""
+    """z = mu + sigma · epsilon with the generator's own next numbers; without a generator, z =
+    mu."""
     vae = small_vae()
     logits, mu, log_var = vae(images)
     np.testing.assert_array_equal(ops.sigmoid(logits), vae.decode(mu))
@@ -157,7 +161,7 @@ def test_seeds_reproduce():
     assert (first != trained(2, 1)).any()
 
 
-# ------------------------------------------------------------------------------------------------------------------- the model
+# --- the model
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (7, 9, 3), (5, 4, 2), (1, 1, 1)])
@@ -213,7 +217,8 @@ def test_runs_where_its_weights_are(xp):
 
 
 def test_learns_what_the_images_have_in_common():
-    """The upper or the lower half is light, in noise: the autoencoder tells which half, and leaves the noise out."""
+    """The upper or the lower half is light, in noise: the autoencoder tells which half, and leaves
+    the noise out."""
     rng = np.random.default_rng(0)
     upper = np.arange(4)[:, None, None] // 2 == np.arange(200)[:, None, None, None] % 2
     pure = np.where(upper, 0.9, 0.1) * np.ones((200, 4, 4, 1))

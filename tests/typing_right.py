@@ -7,7 +7,8 @@ import numpy as np
 
 from minadv import deepfool, fgsm, forge, iterative_fgsm, jsma, losses, negative, one_pixel, pgd
 from minadv import uniform_noise as noise
-from minadv.attacks.result import Attack, AttackResult, TargetedAttack
+from minadv.attacks.result import AttackResult
+from minadv.protocols import Attack, TargetedAttack
 
 
 def use(model: Callable, x: np.ndarray, y: np.ndarray) -> float:

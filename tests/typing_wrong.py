@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from minadv import deepfool, fgsm, forge, iterative_fgsm, pgd, uniform_noise
-from minadv.attacks.result import Attack
+from minadv.protocols import Attack
 
 
 def misuse(model: Callable, x: np.ndarray, y: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -30,7 +31,8 @@ MOST_FILES, MOST_UNPACKED = 200, 5 << 20  # of a zip
 
 
 def read_zip(data: bytes) -> dict[str, bytes]:
-    """The regular files of a zip; raises :class:`ValueError` for one too large, with links or with ``..``."""
+    """The regular files of a zip; raises :class:`ValueError` for one too large, with links or with
+    ``..``."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [i for i in archive.infolist() if not i.is_dir()]
@@ -54,7 +56,8 @@ def read_zip(data: bytes) -> dict[str, bytes]:
 
 
 def files_of(path: Path) -> dict[str, bytes]:
-    """``hw*.py`` and ``answers.md`` of a folder, or the files of a zip. No links; nothing else is read."""
+    """``hw*.py`` and ``answers.md`` of a folder, or the files of a zip. No links; nothing else is
+    read."""
     if path.is_symlink():
         raise ValueError(f"{path.name} is a link")
     if path.is_file():
@@ -66,7 +69,9 @@ def files_of(path: Path) -> dict[str, bytes]:
         if file.is_file() and not file.is_symlink() and not file.parent.is_symlink():
             small = file.stat().st_size <= MOST_SOURCE
             wanted = file.suffix in (".py", ".md")
-            found[file.relative_to(path).as_posix()] = file.read_bytes() if small and wanted else b""
+            found[file.relative_to(path).as_posix()] = (
+                file.read_bytes() if small and wanted else b""
+            )
             if wanted and not small:
                 raise ValueError(f"{file.name} is larger than {MOST_SOURCE >> 10} KiB")
     return found
@@ -105,7 +110,8 @@ _ONE = threading.Lock()  # a sandbox kills what its process adopted: one at a ti
 
 
 def task(name: str, source: bytes, seed: str, weights: bytes, scale: str, only: str = "") -> dict:
-    """Grade one submission, anywhere: takes and gives plain data. ``weights``: the course's ``.npz``."""
+    """Grade one submission, anywhere: takes and gives plain data. ``weights``: the course's
+    ``.npz``."""
     with _ONE:
         return _task(name, source, seed, weights, scale, only)
 
@@ -139,13 +145,22 @@ def _task(name, source, seed, weights, scale, only) -> dict:
 
 
 def grade_class(
-    name: str, folder: Path, out: Path, executor: Executor, *, seed="public", scale="full", again=(), only=""
+    name: str,
+    folder: Path,
+    out: Path,
+    executor: Executor,
+    *,
+    seed="public",
+    scale="full",
+    again=(),
+    only="",
 ) -> int:
     """Grade every submission in ``folder``; write ``out`` (a table) and ``reports/`` next to it.
 
-    One subfolder or zip for each student. A report that is there for the same submission, grader and course is
-    kept: a run that was ended goes on where it was. ``again``: names to grade anew. ``only``: a check or part. Returns how many were not
-    graded. Raises :class:`ValueError` where ``folder`` holds no submissions.
+    One subfolder or zip for each student. A report that is there for the same submission, grader
+    and course is kept: a run that was ended goes on where it was. ``again``: names to grade anew.
+    ``only``: a check or part. Returns how many were not graded. Raises :class:`ValueError` where
+    ``folder`` holds no submissions.
     """
     homework, reports = load(name), out.parent / "reports"
     reports.mkdir(parents=True, exist_ok=True)
@@ -173,7 +188,9 @@ def grade_class(
             rows[student] = kept
         else:
             waiting[student] = (source, key)
-    arguments = {n: (name, source, seed, weights, scale, only) for n, (source, _) in waiting.items()}
+    arguments = {
+        n: (name, source, seed, weights, scale, only) for n, (source, _) in waiting.items()
+    }
     for student, result in _run(executor, arguments, len(rows)):
         row = rows[student] = result | {"key": waiting[student][1]}
         row["sha256"] = hashlib.sha256(waiting[student][0]).hexdigest()
@@ -216,10 +233,8 @@ def _run(executor: Executor, arguments: dict, done: int):
         futures = {}
         for student in waiting:
             tried[student] += 1
-            try:
+            with contextlib.suppress(RuntimeError):  # a broken pool takes no more
                 futures[executor.submit(task, *arguments[student])] = student
-            except RuntimeError:  # a broken pool takes no more
-                pass
         waiting = [s for s in waiting if s not in futures.values()]
         failed = [(s, {"status": "not graded", "why": "no worker", "report": ""}) for s in waiting]
         waiting = []
@@ -252,7 +267,18 @@ def _write_table(out: Path, homework, rows: dict):
     measured = ["seconds", "cpu_seconds", "peak_mib"]
     most = sum(c.points for c in homework.checks)
     table.writerow(
-        ["name", "score", "max", "public", "hidden", *homework.parts, *written, "status", "why", "sha256"]
+        [
+            "name",
+            "score",
+            "max",
+            "public",
+            "hidden",
+            *homework.parts,
+            *written,
+            "status",
+            "why",
+            "sha256",
+        ]
     )
     usage = io.StringIO()
     measures = csv.writer(usage, lineterminator="\n")
@@ -263,7 +289,9 @@ def _write_table(out: Path, homework, rows: dict):
         scores = [row[k] if ok else "" for k in ("score", "public", "hidden")]
         parts = [row["parts"][p] if ok else "" for p in homework.parts]
         cells = [scores[0], most, *scores[1:], *parts, *[""] * len(written)]
-        table.writerow([_safe(student), *cells, row["status"], _safe(row["why"]), row.get("sha256", "")])
+        table.writerow(
+            [_safe(student), *cells, row["status"], _safe(row["why"]), row.get("sha256", "")]
+        )
         measures.writerow([_safe(student), *(row.get(k, "") for k in measured)])
     write_whole(out, text.getvalue().encode())
     write_whole(out.with_name(out.stem + "_usage.csv"), usage.getvalue().encode())
@@ -281,10 +309,13 @@ def _questions(name: str) -> list[str]:
 
 
 def _write_answers(folder: Path, answers: dict[str, bytes], seed: str):
-    """All answers to one question in one file, under numbers instead of names; ``key.csv`` has the names."""
+    """All answers to one question in one file, under numbers instead of names; ``key.csv`` has the
+    names."""
     folder.mkdir(parents=True, exist_ok=True)
     students = sorted(answers)
-    number = dict(zip(students, Course(seed).rng("answers").permutation(len(students)) + 1, strict=True))
+    number = dict(
+        zip(students, Course(seed).rng("answers").permutation(len(students)) + 1, strict=True)
+    )
     pages: dict[str, list] = {}
     for student in sorted(students, key=lambda s: number[s]):
         text = answers[student].decode("utf-8", "replace")

@@ -1,4 +1,5 @@
-"""A course: what its secret seed fixes. Models, class pairs, and the numbers in written questions."""
+"""A course: what its secret seed fixes. Models, class pairs, and the numbers in written
+questions."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ PUBLIC = "public"
 class Course:
     """The course of ``seed``: any text; "public" is the one that students have.
 
-    ``models``: three MLPs 64-128-10 (float32) trained on the digits, read from ``courses/SEED.npz`` where that
-    file exists. ``x``, ``y``: the 360 test digits, flat.
+    ``models``: three MLPs 64-128-10 (float32) trained on the digits, read from ``courses/SEED.npz``
+    where that file exists. ``x``, ``y``: the 360 test digits, flat.
     """
 
     def __init__(self, seed: str = PUBLIC, folder: Path | None = None):

@@ -1,8 +1,9 @@
 """Checks with points, run on random examples against a submission in its sandbox.
 
-A homework is a module with ``HOMEWORK = Homework(...)``. A check is a function of one :class:`Grading`: it draws
-examples, calls the student's functions, and fails with a sentence. Each check runs twice, on public data for
-3/5 of its points and on hidden data for 2/5; an internal error is ours, and gives no score at all.
+A homework is a module with ``HOMEWORK = Homework(...)``. A check is a function of one
+:class:`Grading`: it draws examples, calls the student's functions, and fails with a sentence. Each
+check runs twice, on public data for 3/5 of its points and on hidden data for 2/5; an internal error
+is ours, and gives no score at all.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ class Halt(BaseException):
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. ``id`` such as "B2"; ``points`` a multiple of 5; ``says`` the property in words.
+    """One line of the report. ``id`` such as "B2"; ``points`` a multiple of 5; ``says`` the
+    property in words.
 
-    ``run(grading)`` raises :class:`Failed`. ``calls``: functions of the student that it needs. ``replaced``:
-    earlier functions that the reference answers instead, so that an error costs once.
+    ``run(grading)`` raises :class:`Failed`. ``calls``: functions of the student that it needs.
+    ``replaced``: earlier functions that the reference answers instead, so that an error costs once.
     """
 
     id: str
@@ -55,7 +57,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Homework:
-    """``name`` "hw2"; ``title``; ``hours``; ``needs`` (lessons); ``parts`` {"A": title}; ``checks``; ``kit`` modules of minadv."""
+    """``name`` "hw2"; ``title``; ``hours``; ``needs`` (lessons); ``parts`` {"A": title};
+    ``checks``; ``kit`` modules of minadv."""
 
     name: str
     title: str
@@ -71,7 +74,8 @@ class Homework:
 
 @dataclass
 class Outcome:
-    """How one check went on one kind of data. ``status``: ok, failed, not written, not run, internal error."""
+    """How one check went on one kind of data. ``status``: ok, failed, not written, not run,
+    internal error."""
 
     check: Check
     hidden: bool
@@ -112,7 +116,8 @@ class Grading:
         self.tries = 0
 
     def examples(self, *strategies):
-        """Decorator: run the function on examples drawn from ``strategies``; the smallest failure is raised."""
+        """Decorator: run the function on examples drawn from ``strategies``; the smallest failure
+        is raised."""
 
         def run(f):
             verdicts = {}
@@ -151,10 +156,11 @@ class Grading:
         return run
 
     def call(self, name: str, *arguments, shape=None, kind: str = "f", parts=None, **keywords):
-        """The student's ``name(*arguments, **keywords)``, as a finite array of ``shape`` and dtype ``kind``.
+        """The student's ``name(*arguments, **keywords)``, as a finite array of ``shape`` and dtype
+        ``kind``.
 
-        ``kind``: "f", "i" (integers) or "any" (no check at all). ``parts``: a list of shapes where a tuple of
-        arrays is expected. A :class:`Served` among the arguments is a function of ours.
+        ``kind``: "f", "i" (integers) or "any" (no check at all). ``parts``: a list of shapes where
+        a tuple of arrays is expected. A :class:`Served` among the arguments is a function of ours.
         """
         call = Call(name, arguments, keywords)
         self.last = (call, None)
@@ -203,7 +209,8 @@ class Grading:
             self.fail(f"{what} is of type {type(value).__name__}, expected an array")
         if value.dtype.kind not in {"f": "fiu", "i": "iu"}[kind]:
             self.fail(
-                f"{what} is an array of {value.dtype}, expected {'numbers' if kind == 'f' else 'integers'}"
+                f"{what} is an array of {value.dtype}, expected "
+                f"{'numbers' if kind == 'f' else 'integers'}"
             )
         if shape is not None and value.shape != tuple(shape):
             self.fail(f"{what} has shape {value.shape}, expected {tuple(shape)}")
@@ -221,7 +228,8 @@ class Grading:
             self.fail(why, expected)
 
     def close(self, value, expected, why: str, tolerance: float = 1e-12, scale: float = 1.0):
-        """Fail unless ``|value - expected| <= tolerance * max(scale, |expected|)`` everywhere (0: equal)."""
+        """Fail unless ``|value - expected| <= tolerance * max(scale, |expected|)`` everywhere (0:
+        equal)."""
         expected = np.asarray(expected)
         off = np.abs(np.asarray(value, float) - expected)
         if not (off <= tolerance * np.maximum(scale, np.abs(expected))).all():
@@ -241,10 +249,12 @@ def grade(
     call_seconds=None,
     usage=None,
 ):
-    """Run the checks on a submission and return its outcomes; ``report(outcomes)`` is called after each.
+    """Run the checks on a submission and return its outcomes; ``report(outcomes)`` is called after
+    each.
 
-    Every check runs, whatever failed before it. ``source``: the file's bytes, or None where there is none.
-    ``call_seconds``: instead of the homework's. ``usage``: a dict that gets the child's CPU seconds and peak KiB.
+    Every check runs, whatever failed before it. ``source``: the file's bytes, or None where there
+    is none. ``call_seconds``: instead of the homework's. ``usage``: a dict that gets the child's
+    CPU seconds and peak KiB.
     """
     from homework.grader.stubs import reference_of
 

@@ -11,7 +11,8 @@ WORDS = {"ok": "ok", "failed": "NO", "not written": "--", "not run": "--", "inte
 
 
 def numbers(v) -> str:
-    """A value in a line: arrays of at most 24 numbers in full, else the shape and the first five."""
+    """A value in a line: arrays of at most 24 numbers in full, else the shape and the first
+    five."""
     if isinstance(v, np.ndarray):
         if v.size > 24:
             first = ", ".join(f"{a:.6g}" for a in v.ravel()[:5])
@@ -75,7 +76,8 @@ def lines_of(
         lines.append(f"This is the smallest case found in {failure.tries} tries.")
     if not outcome.hidden:
         lines.append(
-            f"To repeat it: python -m homework check {homework.name} {folder} --only {outcome.check.id}"
+            f"To repeat it: python -m homework check {homework.name} {folder} --only "
+            f"{outcome.check.id}"
         )
     paste = called(failure, python) if failure.call is not None else ""
     if paste:

@@ -71,7 +71,9 @@ def write(name: str, seed: str, out: Path) -> int:
         for c in {public.seed: public, seed: course}.values():
             weights = c.path.read_bytes() if c.path.is_file() else _trained(c)
             archive.writestr(f"homework/courses/{c.seed}.npz", weights)
-    print(f"{out}: upload it as the autograder, Ubuntu 22.04 or later. Keep the course's seed secret.")
+    print(
+        f"{out}: upload it as the autograder, Ubuntu 22.04 or later. Keep the course's seed secret."
+    )
     return 0
 
 

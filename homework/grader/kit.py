@@ -1,4 +1,5 @@
-"""The ``minadv`` that a submission may see: some modules of the real one, and the names it exports."""
+"""The ``minadv`` that a submission may see: some modules of the real one, and the names it
+exports."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
     raise ImportError(
-        f"minadv.{{name}} is what this homework asks for, or none of its tools. You may use: {names}"
+        f"minadv.{{name}} is what this homework asks for, or none of its tools. You may use: "
+        f"{names}"
     )
 '''
 

@@ -17,8 +17,8 @@ def write_results(
 ):
     """Write the outcomes; the score is the sum of the tests and of nothing else.
 
-    ``visible``: show hidden checks at once, not only after the grades are published. With an internal error there
-    is no score at all.
+    ``visible``: show hidden checks at once, not only after the grades are published. With an
+    internal error there is no score at all.
     """
     tests = [
         {

@@ -1,4 +1,5 @@
-"""The parent's side of a submission: start the child, call it, answer its questions, limit and end it."""
+"""The parent's side of a submission: start the child, call it, answer its questions, limit and end
+it."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Ended(Exception):
 
 
 class Raised(Exception):
-    """The student's function raised: ``kind`` (the class's name), ``text``, ``lines`` of the student."""
+    """The student's function raised: ``kind`` (the class's name), ``text``, ``lines`` of the
+    student."""
 
     def __init__(self, kind: str, text: str, lines: str, warned: list):
         super().__init__(f"{kind}: {text}")
@@ -41,10 +43,11 @@ class Raised(Exception):
 
 @dataclass
 class Served:
-    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each question and answer.
+    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each
+    question and answer.
 
-    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp`` differentiates.
-    ``source``: Python for the line that the student pastes, or nothing.
+    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp``
+    differentiates. ``source``: Python for the line that the student pastes, or nothing.
     """
 
     answer: Callable
@@ -54,11 +57,12 @@ class Served:
 
 
 class Sandbox:
-    """One submission, run by ``python -I`` in a folder and a session of its own. Use as a context manager.
+    """One submission, run by ``python -I`` in a folder and a session of its own. Use as a context
+    manager.
 
-    ``source``: bytes of the student's file; ``name``: ``"hw2"``; ``kit``: modules of minadv it may see;
-    ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of all calls together (wall:
-    2.5 times that).
+    ``source``: bytes of the student's file; ``name``: ``"hw2"``; ``kit``: modules of minadv it may
+    see; ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of all
+    calls together (wall: 2.5 times that).
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Sandbox:
         self.process = None
         self.folder = None
         self._printed = None
+        self._unloadable = None
         self.last_printed = ""
         self.functions: list[str] = []
 
@@ -86,10 +91,15 @@ class Sandbox:
         """Start the child if none runs. Raises :class:`Raised` where the file cannot be loaded."""
         if self.process is not None:
             return
+        if self._unloadable is not None:  # the next try would end as the first did
+            raise self._unloadable
         if self.deaths >= 3:
             raise Ended("not run: your program ended 3 times before")
         if self.spent >= self.seconds or time.monotonic() > self._end:
-            raise Ended(f"not run: all {self.seconds} CPU seconds, or {2.5 * self.seconds:g} seconds, are used up")
+            raise Ended(
+                f"not run: all {self.seconds} CPU seconds, or "
+                f"{2.5 * self.seconds:g} seconds, are used up"
+            )
         self.folder = Path(tempfile.mkdtemp(prefix="homework-"))
         try:
             self._launch()
@@ -114,7 +124,15 @@ class Sandbox:
         _adopt_orphans()
         self._strangers = _children()
         forbidden = os.pathsep.join(os.path.realpath(f) for f in FORBIDDEN)
-        command = [sys.executable, "-I", "-B", str(kit / "worker.py"), self.name, str(self.folder), forbidden]
+        command = [
+            sys.executable,
+            "-I",
+            "-B",
+            str(kit / "worker.py"),
+            self.name,
+            str(self.folder),
+            forbidden,
+        ]
         self.process = subprocess.Popen(
             [*command, *map(str, (self.seconds, self.megabytes, *owner))],
             stdin=subprocess.PIPE,
@@ -129,14 +147,16 @@ class Sandbox:
         self._deadline(10 + self.call_seconds)
         kind, data = self._receive("while it was loaded")
         if kind == "raised":
-            raise self._raised(data)
+            self._unloadable = self._raised(data)
+            raise self._unloadable
         good = kind == "ready" and len(data) == 1 and isinstance(data[0], list)
         if not good or not all(isinstance(f, str) for f in data[0]):
             self._die("your program sent something that is no answer")
         self.functions = data[0]
 
     def call(self, name: str, *arguments, replaced: dict | None = None, **keywords):
-        """``(value, warned)`` of the student's function. ``replaced``: ``{name: Served}`` to use instead of theirs."""
+        """``(value, warned)`` of the student's function. ``replaced``: ``{name: Served}`` to use
+        instead of theirs."""
         self.start()
         served = dict(replaced or {})
 
@@ -205,10 +225,12 @@ class Sandbox:
             with contextlib.suppress(RecursionError):
                 shutil.rmtree(self.folder, ignore_errors=True)
             if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
-                subprocess.Popen(["rm", "-rf", "--", self.folder], stderr=subprocess.DEVNULL)
+                command = ["rm", "-rf", "--", self.folder]
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    subprocess.run(command, check=False, capture_output=True, timeout=10)
             self.folder = None
 
-    # ------------------------------------------------------------------------------------------------ the wire
+    # ----------------------------------------------------------------------------------- the wire
 
     def _answer(self, served: dict, data: list) -> bytes:
         try:
@@ -249,10 +271,15 @@ class Sandbox:
                 if view is not None:
                     return os.write(pipe.fileno(), view[: select.PIPE_BUF])
                 return os.read(pipe.fileno(), 1 << 16)
-            late = time.monotonic() > self._wall_end
+            now = time.monotonic()
+            # One that could run and only waits for its turn is not late: the machine is busy.
+            late = now > self._end or (now > self._wall_end and not _runnable(self.process.pid))
             if late or _cpu_seconds(self.process.pid) > self._cpu_end:
                 if time.monotonic() > self._end or self._used() >= self.seconds:
-                    self._die(f"all calls together took more than {self.seconds} CPU seconds, or {2.5 * self.seconds:g} seconds")
+                    self._die(
+                        f"all calls together took more than {self.seconds} CPU seconds, or "
+                        f"{2.5 * self.seconds:g} seconds"
+                    )
                 unit = "seconds" if late else "CPU seconds"
                 self._die(f"took more than {4 * self._limit if late else self._limit:g} {unit}")
 
@@ -310,9 +337,20 @@ def _cpu_seconds(pid: int) -> float:
         return 0.0
 
 
+def _runnable(pid: int) -> bool:
+    """Whether a process computes, or waits for a processor; False where the system does not say."""
+    try:
+        return _stat(pid)[0] == "R"
+    except (OSError, IndexError):
+        return False
+
+
 def _peak(pid: int) -> int:
     """The largest that a running process was, in KiB; 0 where the system does not say."""
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/status", encoding="utf-8") as file:
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(f"/proc/{pid}/status", encoding="utf-8") as file,
+    ):
         for line in file:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1])
@@ -334,14 +372,16 @@ def _children() -> set[int]:
 
 
 def _adopt_orphans():
-    """On Linux, become the parent of processes that a child left behind, so that they can be found."""
+    """On Linux, become the parent of processes that a child left behind, so that they can be
+    found."""
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def _other_user(folder: Path, home: Path) -> tuple[int, int]:
-    """Where we are root, the user and group that the child becomes: ``student`` or nobody. Else -1, -1."""
+    """Where we are root, the user and group that the child becomes: ``student`` or nobody. Else -1,
+    -1."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return -1, -1
     import pwd

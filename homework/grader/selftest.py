@@ -1,4 +1,5 @@
-"""The table bugs x checks: the solution has all points, the stub and every cheat none, a bug loses exactly its own."""
+"""The table bugs x checks: the solution has all points, the stub and every cheat none, a bug loses
+exactly its own."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ FEW = "always_equal", "array_subclass", "not_a_number", "open_the_solution"
 class Bug:
     """A wrong solution: ``old`` of the solution, which occurs once, becomes ``new``.
 
-    It ``loses`` these checks, public and hidden, and no others; its report contains the words ``says``.
+    It ``loses`` these checks, public and hidden, and no others; its report contains the words
+    ``says``.
     """
 
     name: str
@@ -62,7 +64,8 @@ _course = cache(Course)  # trained once in each process
 
 
 def run(name: str, case: tuple, scale: str, seed: str = "selftest", hidden=True) -> tuple[str, str]:
-    """``(line of the table, what is wrong or nothing)`` for one case. ``hidden``: on hidden data as well."""
+    """``(line of the table, what is wrong or nothing)`` for one case. ``hidden``: on hidden data as
+    well."""
     title, source, loses, says = case
     homework = load(name)
     limits = {"scale": scale, "call_seconds": 0.5 if title.startswith("cheat") else None}
@@ -72,9 +75,7 @@ def run(name: str, case: tuple, scale: str, seed: str = "selftest", hidden=True)
     marks, wrong = [], []
     for check in homework.checks:
         lost = [o.status != "ok" for o in outcomes if o.check is check]
-        marks.append(
-            {(False,): ".", (True,): "X"}.get(tuple(set(lost)), "p" if lost[0] else "h")
-        )
+        marks.append({(False,): ".", (True,): "X"}.get(tuple(set(lost)), "p" if lost[0] else "h"))
         if set(lost) != {check.id in loses}:
             wrong.append(check.id)
     text = report(homework, outcomes)

@@ -1,4 +1,5 @@
-"""What to draw: small whole arrays whose sums are exact, pixels, and floats that rounding trips over."""
+"""What to draw: small whole arrays whose sums are exact, pixels, and floats that rounding trips
+over."""
 
 from __future__ import annotations
 

@@ -17,10 +17,11 @@ def solution_source(name: str) -> str:
 
 
 def stub(solution: str, parts) -> str:
-    """The student's file: each gap ``# begin solution: A`` ... ``# end solution`` becomes a NotImplementedError.
+    """The student's file: each gap ``# begin solution: A`` ... ``# end solution`` becomes a
+    NotImplementedError.
 
-    Lines that end in ``# solution only`` vanish. Raises :class:`ValueError`, with the line, for markers that do not
-    match and for a letter that is not in ``parts``.
+    Lines that end in ``# solution only`` vanish. Raises :class:`ValueError`, with the line, for
+    markers that do not match and for a letter that is not in ``parts``.
     """
     lines, inside = [], 0
     for number, line in enumerate(solution.splitlines(), 1):

@@ -10,7 +10,13 @@ _EXACT = """        for _ in range(3):
 """
 
 BUGS = (
-    Bug("exp overflows", "np.where(z >= 0, 1 / (1 + e), e / (1 + e))", "1 / (1 + np.exp(-z))", {"A1"}, ("overflow",)),
+    Bug(
+        "exp overflows",
+        "np.where(z >= 0, 1 / (1 + e), e / (1 + e))",
+        "1 / (1 + np.exp(-z))",
+        {"A1"},
+        ("overflow",),
+    ),
     Bug("eps * W", "eps * (W / length)", "eps * W", {"B2"}, ("length", "eps")),
     Bug("divides by the sum", "np.sqrt((W * W).sum())", "np.abs(W).sum()", {"B2"}, ("W·change",)),
     Bug(
@@ -29,7 +35,9 @@ BUGS = (
         {"D1", "D2"},
         ("more than eps",),
     ),
-    Bug("eps shrunk to be safe", "float(eps)\n", "float(eps) * (1 - 1e-6)\n", {"D2"}, ("too small",)),
+    Bug(
+        "eps shrunk to be safe", "float(eps)\n", "float(eps) * (1 - 1e-6)\n", {"D2"}, ("too small",)
+    ),
     Bug(
         "no bounds",
         "return np.maximum(ends(-1), low), np.minimum(ends(1), high)",
@@ -37,6 +45,18 @@ BUGS = (
         {"D1"},
         ("bounds",),
     ),
-    Bug("sign(0) is 1", "step = np.sign(g)", "step = np.where(g >= 0, 1, -1).astype(x.dtype)", {"E2"}, ("g is 0",)),
-    Bug("target in the wrong direction", "x - step if targeted else x + step", "x + step", {"E2"}, ("targeted",)),
-)  # fmt: skip
+    Bug(
+        "sign(0) is 1",
+        "step = np.sign(g)",
+        "step = np.where(g >= 0, 1, -1).astype(x.dtype)",
+        {"E2"},
+        ("g is 0",),
+    ),
+    Bug(
+        "target in the wrong direction",
+        "x - step if targeted else x + step",
+        "x + step",
+        {"E2"},
+        ("targeted",),
+    ),
+)

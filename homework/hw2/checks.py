@@ -162,7 +162,12 @@ def d2(g: Grading):
             beyond = np.nextafter(z, away)
             right = g.reference.ball(*case)
             inside = not _within(beyond, v, case[1], case[2])
-            g.expect(not inside, f"the next number beyond the {name} end {float(z)!r}, {float(beyond)!r}, is still in the ball: too small", right)  # fmt: skip
+            g.expect(
+                not inside,
+                f"the next number beyond the {name} end {float(z)!r}, {float(beyond)!r}, "
+                "is still in the ball: too small",
+                right,
+            )
 
     # 0.7 and 0.9 lie below themselves in float32, and the numbers near the end are denser there.
     for eps in (0.7, 0.9):
@@ -260,7 +265,10 @@ def f2(g: Grading):
         g.expect((rise >= -1e-12).all(), "the margin of the target must rise")
         room = np.where(slope > 0, 1 - x, x)[np.abs(slope) > 1e-9]
         moved = np.abs(z - x)[np.abs(slope) > 1e-9]
-        g.expect((moved >= np.minimum(room, 0.1) - 1e-9).all(), "every pixel that matters moves by eps, as far as the bounds let it")  # fmt: skip
+        g.expect(
+            (moved >= np.minimum(room, 0.1) - 1e-9).all(),
+            "every pixel that matters moves by eps, as far as the bounds let it",
+        )
 
 
 EARLIER = ("margin_gradient", "ball", "fgsm_step")
@@ -280,15 +288,30 @@ HOMEWORK = Homework(
     kit=("backend", "autograd", "ops"),
     checks=(
         Check("A1", 10, "z = W·x + b, and σ(z) without overflow", a1, ("logit_and_probability",)),
-        Check("B1", 10, "with every pixel at most eps: W·change is eps * ||W||_1", b1, ("strongest",)),
+        Check(
+            "B1", 10, "with every pixel at most eps: W·change is eps * ||W||_1", b1, ("strongest",)
+        ),
         Check("B2", 10, "of length eps: W·change is eps * ||W||_2", b2, ("strongest",)),
         Check("C1", 10, "1 at y, minus the softmax of the others", c1, ("margin_gradient",)),
         Check("C2", 5, "it never vanishes, however sure the model is", c2, ("margin_gradient",)),
-        Check("D1", 15, "both ends are inside the ball, as real numbers, and the bounds", d1, ("ball",)),
+        Check(
+            "D1",
+            15,
+            "both ends are inside the ball, as real numbers, and the bounds",
+            d1,
+            ("ball",),
+        ),
         Check("D2", 10, "the next number beyond either end is outside", d2, ("ball",)),
         Check("E1", 10, "x + eps * sign(g), limited to [low, high]", e1, ("fgsm_step",)),
         Check("E2", 5, "g = 0 moves nothing; targeted goes the other way", e2, ("fgsm_step",)),
         Check("F1", 10, "it fools three networks as often as it should", f1, ("fgsm",), EARLIER),
-        Check("F2", 5, "one gradient; exactly one of y and target; the target's margin rises", f2, ("fgsm",), EARLIER),
+        Check(
+            "F2",
+            5,
+            "one gradient; exactly one of y and target; the target's margin rises",
+            f2,
+            ("fgsm",),
+            EARLIER,
+        ),
     ),
-)  # fmt: skip
+)

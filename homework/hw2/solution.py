@@ -1,7 +1,7 @@
 """Homework 2: linear models, and FGSM in the exact ball. Write the six parts; hand in this file.
 
-Images are flat rows: ``x`` is (N, D). Arguments are read-only: work on copies. ``minadv.vjp(model, x)`` gives
-``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
+Images are flat rows: ``x`` is (N, D). Arguments are read-only: work on copies. ``minadv.vjp(model,
+x)`` gives ``(logits, pull)``, and ``pull(g)`` is g times the derivative of the logits by x.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ def logit_and_probability(W, x, b):
 def strongest(W, eps, norm):
     """The change d with ||d|| <= eps that raises W·d most.
 
-    W: (D,); eps >= 0; norm: "linf" (no component above eps) or "l2" (length at most eps). Returns (D,); 0
-    where W is 0.
+    W: (D,); eps >= 0; norm: "linf" (no component above eps) or "l2" (length at most eps). Returns
+    (D,); 0 where W is 0.
 
     >>> strongest(np.array([3.0, -4.0]), 1.0, "linf").tolist()
     [1.0, -1.0]
@@ -43,10 +43,11 @@ def strongest(W, eps, norm):
 
 
 def margin_gradient(logits, y):
-    """The derivative by the logits of m = z_y - log sum_{j != y} exp(z_j), the log-odds of the label.
+    """The derivative by the logits of m = z_y - log sum_{j != y} exp(z_j), the log-odds of the
+    label.
 
-    logits: (N, K), y: (N,) integers. Returns (N, K) in the dtype of the logits: 1 at y, and minus the softmax over
-    the other classes elsewhere. The others add up to -1 however sure the model is.
+    logits: (N, K), y: (N,) integers. Returns (N, K) in the dtype of the logits: 1 at y, and minus
+    the softmax over the other classes elsewhere. The others add up to -1 however sure the model is.
 
     >>> margin_gradient(np.array([[5.0, 2.0, 2.0]]), np.array([0])).tolist()
     [[1.0, -0.5, -0.5]]
@@ -60,10 +61,12 @@ def margin_gradient(logits, y):
 
 
 def ball(x, eps, bounds):
-    """The farthest numbers (low, high) with |z - x| <= eps, as real numbers, that lie inside the bounds.
+    """The farthest numbers (low, high) with |z - x| <= eps, as real numbers, that lie inside the
+    bounds.
 
-    x: (N, D) of float32 or float64, inside the bounds; eps: a float64 >= 0; bounds: two numbers that x's dtype
-    holds. Returns two arrays in the shape and dtype of x. The next number beyond either breaks the ball or the bounds.
+    x: (N, D) of float32 or float64, inside the bounds; eps: a float64 >= 0; bounds: two numbers
+    that x's dtype holds. Returns two arrays in the shape and dtype of x. The next number beyond
+    either breaks the ball or the bounds.
 
     >>> low, high = ball(np.array([[0.5, 1.0]]), 0.25, (0.0, 1.0))
     >>> low.tolist(), high.tolist()
@@ -97,8 +100,8 @@ def ball(x, eps, bounds):
 def fgsm_step(x, g, eps, low, high, targeted):
     """One step x + eps·sign(g) (targeted: x - eps·sign(g)), limited to [low, high].
 
-    x, g, low, high: (N, D) in one dtype. g is the gradient of the loss to raise (targeted: to lower). Where g is 0
-    the pixel stays as it is. Returns (N, D) in the dtype of x.
+    x, g, low, high: (N, D) in one dtype. g is the gradient of the loss to raise (targeted: to
+    lower). Where g is 0 the pixel stays as it is. Returns (N, D) in the dtype of x.
 
     >>> x, g = np.array([[0.5, 0.5]]), np.array([[2.0, 0.0]])
     >>> fgsm_step(x, g, 0.25, x - 0.25, x + 0.25, False).tolist()
@@ -111,10 +114,11 @@ def fgsm_step(x, g, eps, low, high, targeted):
 
 
 def fgsm(model, x, *, y=None, target=None, eps, bounds=(0.0, 1.0)):
-    """FGSM: one gradient, and one step against the margin of y, or towards the margin of the target.
+    """FGSM: one gradient, and one step against the margin of y, or towards the margin of the
+    target.
 
-    model: images to logits (N, K); x: (N, D); exactly one of y and target, (N,) integers, else ValueError; eps and bounds
-    as in ball. Calls vjp once. Returns x_adv (N, D), in the exact ball.
+    model: images to logits (N, K); x: (N, D); exactly one of y and target, (N,) integers, else
+    ValueError; eps and bounds as in ball. Calls vjp once. Returns x_adv (N, D), in the exact ball.
     """
     # begin solution: F
     if (y is None) == (target is None):

@@ -55,7 +55,7 @@ An attack as an argument
 Functions that are handed an attack call ``attack(model, x, y=...)``, or ``target=...``; settings
 are fixed beforehand, ``functools.partial(pgd, eps=0.1)``. A loss that is handed in is called as
 ``loss(logits, y)``, and returns one number per example. The types are ``Attack``,
-``TargetedAttack`` and ``Loss`` of ``result.py``.
+``TargetedAttack`` and ``Loss`` of :mod:`minadv.protocols`.
 
 The loop
 --------

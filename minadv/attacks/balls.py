@@ -31,7 +31,7 @@ class Ball:
             low, high = -sum_rounded_down(-x, self.eps), sum_rounded_down(x, self.eps)
             return xp.maximum(low, lowest), xp.minimum(high, highest)
 
-        self.low, self.high = in_chunks(ends, ends, x)
+        self.low, self.high = in_chunks(None, ends, x)
 
     def project(self, z: Array) -> Array:
         """The point of the ball nearest to ``z``."""
@@ -85,7 +85,7 @@ class L2Ball:
 
     def project(self, z: Array) -> Array:
         """The point of the ball towards ``z``, clipped to bounds; ``z`` itself, if it is inside."""
-        return in_chunks(self._project, self._project, self.x, z)
+        return in_chunks(None, self._project, self.x, z)
 
     def _project(self, x, z):
         xp = array_module(z)

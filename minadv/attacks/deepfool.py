@@ -111,7 +111,7 @@ def differences(model: Callable, x: Array, y: Array, candidates: int) -> tuple[A
     How far their logits lie above that of ``y`` (line 8), and the gradients of that (line 7).
     """
     xp = array_module(x)
-    f, pull = vjp(model, x)
+    f, pull = vjp(inference.on_a_copy(model), x)
     inference.check_logits(f, len(x))
     n, is_y = xp.arange(len(x)), y[:, None] == xp.arange(f.shape[1])
     k = xp.where(is_y, -xp.inf, -f).argsort(axis=1)[:, 1:candidates]  # (n, C), likeliest first

@@ -14,7 +14,7 @@ import numpy as np
 from minadv import losses, ops
 from minadv.attacks.balls import Ball
 from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
-from minadv.attacks.result import AttackResult, Loss
+from minadv.attacks.result import AttackResult
 from minadv.autograd import raw, vjp
 from minadv.backend import Array, array_module
 from minadv.checks import (
@@ -25,9 +25,10 @@ from minadv.checks import (
     check_number,
     largest_size,
 )
-from minadv.inference import check_logits
+from minadv.inference import check_logits, on_a_copy
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
+from minadv.protocols import Loss
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -105,7 +106,7 @@ def forge(
     clip = None if clip is None else check_number("clip", clip, least=0, most=largest_size(x.dtype))
 
     def objective(z, reference, label):  # L, one number per image
-        logits = model(z)
+        logits = on_a_copy(model)(z)
         Goal(label, targeted=True).check_range(check_logits(raw(logits), len(label)).shape[1])
         error = loss(logits, label)
         if error.shape != label.shape:

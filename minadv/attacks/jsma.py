@@ -95,5 +95,8 @@ def jsma(
 
 
 def share(gamma: float, features: int) -> int:
-    """``gamma`` of ``features``, rounded down, as by hand: 0.29 of 100 is 29, not 28.99..."""
-    return int(Fraction(str(gamma)) * features)
+    """The most features whose share is at most ``gamma``, as written (0.29 of 100 is 29) or as
+    computed (50/784 of 784 is 50); neither is so for the product of the rounded numbers."""
+    nearest = round(float(gamma) * features)
+    as_written = nearest <= Fraction(str(gamma)) * features
+    return nearest if as_written or nearest / features <= gamma else nearest - 1

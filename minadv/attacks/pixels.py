@@ -12,13 +12,13 @@ from minadv.attacks.local import LocalModel
 from minadv.backend import array_module, like
 from minadv.checks import check_count
 from minadv.inference import are_probabilities, check_logits
-from minadv.parallel import in_chunks
+from minadv.parallel import in_chunks, is_thread_safe
 
 # The most pixel values in one call of predict: 16 MB of float32, 5,349 images of 28x28.
 VALUES_PER_CALL = 2**22
 
 
-# ------------------------------------------------------------------------------------ candidates
+# --- candidates
 
 
 def grid(x):
@@ -62,7 +62,7 @@ def paint(images, genes):
     return images
 
 
-# --------------------------------------------------------------------------------------- queries
+# --- queries
 
 
 class Queries:
@@ -108,10 +108,10 @@ class Queries:
     def answers(self, images):
         """What ``predict`` returns for ``images``, ``(n, K)``, checked.
 
-        A model of this package runs on all cores. Any other callable is called once; it may work in
+        A thread-safe model runs on all cores. Any other callable is called once; it may work in
         place.
         """
-        if hasattr(self.predict, "activation_bytes"):
+        if is_thread_safe(self.predict):
             answers = in_chunks(self.predict, self.predict, images)
         else:
             answers = like(self.predict(images), images)

@@ -103,8 +103,8 @@ class QueryGradient:
     Parameters
     ----------
     predict
-        From images to logits ``(N, K)``, or to probabilities. As any model here, it may be called
-        by several threads at once.
+        From images to logits ``(N, K)``, or to probabilities. It is called
+        from one thread and gets copies, unless it is :class:`~minadv.parallel.thread_safe`.
     probabilities
         Whether ``predict`` returns probabilities. Their logarithms are logits up to a constant that
         no attack sees. Logits are better: a probability that was rounded to 0 or 1 does not change
@@ -164,7 +164,7 @@ class QueryGradient:
         return xp.log(xp.maximum(answers, xp.finfo(answers.dtype).tiny))
 
 
-# ------------------------------------------------------------------------------- queries, checks
+# --- queries, checks
 
 
 def query(loss: Callable, x, alongside: tuple, moved, block: int):

@@ -1,16 +1,15 @@
-"""What an attack returns, and how attacks and losses are called that are handed in."""
+"""What an attack returns."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from minadv import inference
-from minadv.attacks.goal import Goal, Labels
+from minadv.attacks.goal import Goal
 from minadv.backend import Array, like, to_numpy
 from minadv.numerics import length_and_direction, rows
 
@@ -80,21 +79,3 @@ class AttackResult:
 
     def __repr__(self) -> str:
         return f"AttackResult({int(self.success.sum())} of {len(self)} succeeded)"
-
-
-class Attack(Protocol):
-    """An attack as other functions call it, for example ``functools.partial(pgd, eps=0.1)``."""
-
-    def __call__(self, model: Callable, x: Array, /, *, y: Labels) -> AttackResult: ...
-
-
-class TargetedAttack(Protocol):
-    """The same with a target, for example ``functools.partial(jsma, theta=0.5)``."""
-
-    def __call__(self, model: Callable, x: Array, /, *, target: Labels) -> AttackResult: ...
-
-
-class Loss(Protocol):
-    """A loss as :func:`~minadv.attacks.forging.forge` calls it: one number per example, (N,)."""
-
-    def __call__(self, logits, y: Array, /): ...

@@ -41,8 +41,8 @@ MNIST_SHA256 = {  # of the compressed files as published
 }
 TEN_DIGITS = tuple("0123456789")
 HEALTH = ("Healthy", "Unhealthy")
-# The severity of an ill leaf, from MILDEST (barely visible) to 1, more often severe than mild: chosen
-# by eye, and so that a small CNN is right on about 97 % of the leaves.
+# The severity of an ill leaf, from MILDEST (barely visible) to 1, more often severe than mild:
+# chosen by eye, and so that a small CNN is right on about 97 % of the leaves.
 MILDEST = 0.2
 LEAVES_AT_ONCE = (
     1 << 17
@@ -89,13 +89,12 @@ def digits() -> Dataset:
         np.load(file) as archive,
     ):
         images, labels = archive["images"], archive["labels"]
-    x, y = np.float32(images[..., np.newaxis]) / 16, np.int64(labels)  # (1797, 8, 8, 1)
+    x = images[..., np.newaxis].astype(np.float32) / 16  # (1797, 8, 8, 1)
+    y = labels.astype(np.int64)
 
     is_test = np.zeros(len(y), bool)
     is_test[np.argsort(y, kind="stable")[::5]] = True
-    return Dataset(
-        "digits", *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])), TEN_DIGITS
-    )
+    return _split("digits", x, y, is_test, TEN_DIGITS)
 
 
 def mnist_sample() -> Dataset:
@@ -249,15 +248,14 @@ def leaves(
         species, severity = y, np.zeros(count)
     step = max(1, LEAVES_AT_ONCE // size**2)
     cuts = range(step, count, step)
-    x = [
-        draw(*part, size=size, rng=rng)
-        for part in zip(np.split(species, cuts), np.split(severity, cuts), strict=True)
-    ]
-
+    parts = zip(np.split(species, cuts), np.split(severity, cuts), strict=True)
+    x = np.concatenate([draw(*part, size=size, rng=rng) for part in parts])
     is_test = np.arange(count) % 5 == 4
-    x, y = np.concatenate(x), np.int64(y)
+    return _split(f"leaves ({task})", x, y.astype(np.int64), is_test, classes)
+
+
+def _split(name: str, x, y, is_test: np.ndarray, classes: tuple[str, ...]) -> Dataset:
+    train, test = ~is_test, is_test
     return Dataset(
-        f"leaves ({task})",
-        *map(asarray, (x[~is_test], y[~is_test], x[is_test], y[is_test])),
-        classes,
+        name, asarray(x[train]), asarray(y[train]), asarray(x[test]), asarray(y[test]), classes
     )

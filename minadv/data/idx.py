@@ -23,7 +23,7 @@ import numpy as np
 
 __all__ = ["DataError", "read_idx"]
 
-ELEMENT_TYPES = {  # type code -> big-endian dtype
+ELEMENT_TYPES: dict[int, np.dtype] = {  # type code -> big-endian dtype
     0x08: np.dtype(">u1"),
     0x09: np.dtype(">i1"),
     0x0B: np.dtype(">i2"),

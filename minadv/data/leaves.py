@@ -3,8 +3,8 @@ patches.
 
 A leaf has coordinates of its own: s along the midrib, from the base (-1) to the tip (1), and t
 across it. In them the outline is the curve f(s, t) = 0 of a function that is positive inside, veins
-are lines and spots are discs. Edges are smooth: to first order f / |grad f| is the distance to the
-outline in pixels, and it says what share of a pixel the leaf covers.
+are lines and spots are discs. Edges are smooth: to first order ``f / |grad f|`` is the distance to
+the outline in pixels, and it says what share of a pixel the leaf covers.
 
 A batch is computed at once. Numbers that belong to an image have the shape (N, 1, 1), its colors
 (N, 1, 1, 3), and what varies from pixel to pixel (N, H, W), so that they all broadcast.

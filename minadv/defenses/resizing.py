@@ -17,7 +17,7 @@ from minadv import ops
 from minadv.autograd import raw
 from minadv.backend import like
 from minadv.checks import check_choice, check_count, check_counts, check_number, check_rng
-from minadv.parallel import UNKNOWN_MODEL
+from minadv.parallel import UNKNOWN_MODEL, is_thread_safe
 
 __all__ = ["RandomResizing", "resize"]
 
@@ -140,6 +140,11 @@ class RandomResizing:
         self.rows, self.columns = (
             np.stack(matrices) for matrices in zip(*pairs, strict=True)
         )  # (D, H, H) and (D, W, W)
+
+    @property
+    def thread_safe(self) -> bool:
+        """As the model is (see :mod:`minadv.parallel`)."""
+        return is_thread_safe(self.model)
 
     def views(self, x):
         """What the model sees of images ``x`` (N, H, W, C), draw by draw: (D, N, H, W, C)."""

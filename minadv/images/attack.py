@@ -87,7 +87,7 @@ def attack_image(
     For ``seven.png`` three files are written, each whole or not at all:
 
     * ``seven_attack.png``: the original, the perturbation and the adversarial image, with class
-    names and confidences;
+      names and confidences;
     * ``seven_adversarial.npy``: the adversarial image as the attack made it, (1, H, W, C), float32;
     * ``seven_adversarial.png``: the same rounded to 8 bits, which may undo the attack.
 
@@ -160,7 +160,8 @@ def attack_image(
         "exact": write_whole(folder / f"{stem}_adversarial.npy", npy.getvalue()),
         "stored": save_image(result.x_adv, folder / f"{stem}_adversarial.png", bounds=bounds),
     }
-    attacked = ImageAttack(path, result, *seen, survives, figure, files)
+    original, adversarial, rounded = seen
+    attacked = ImageAttack(path, result, original, adversarial, rounded, survives, figure, files)
     if attacked.success and not survives:
         warnings.warn(
             f"rounding to 8 bits undoes the attack: {files['stored'].name} is read as {seen[2]}; "

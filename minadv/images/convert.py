@@ -135,24 +135,22 @@ def read_image(
 
 def converted(
     image: Image.Image,
-    height: int | None = None,
-    width: int | None = None,
-    channels: int | None = None,
+    height: int = 0,
+    width: int = 0,
+    channels: int = 0,
 ) -> Image.Image:
-    """``image`` in Pillow's mode L or RGB, and of the size that is given, if one is; a
+    """``image`` in Pillow's mode L or RGB, and of the size that is given, if one is (0: none); a
     :class:`ValueError` where that would be a guess."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(
             f"expected 8 bits per pixel of gray, got more (Pillow's mode {image.mode}): convert it "
             "first"
         )
-    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         raise ValueError("transparent in some pixels: put it on a background first")
     channels = channels or (GRAY if image.mode in GRAY_MODES else RGB)
     image = image.convert("L" if channels == GRAY else "RGB")
-    return (
-        image if height is None else ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    )
+    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR) if height else image
 
 
 def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:

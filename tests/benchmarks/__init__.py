@@ -1,1 +1,1 @@
-"""Speed and quality next to peers, on the same weights, in the same run: ``python -m tests.benchmarks``. No test asserts a time."""
+"""Speed and quality next to peers, on the same weights, in one run. No test asserts a time."""

@@ -1,4 +1,4 @@
-"""What training reaches, how long it takes and how much memory: document D's CNN on MNIST (D2: 98.7 %). Needs no peer."""
+"""What training reaches, in what time and memory: the CNN on MNIST. Needs no peer."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def main():
         accuracy = evaluation.accuracy(model, d.x_test, d.y_test)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
-            f"CNN, batch 256, {epochs} epochs: {accuracy:.2%}, {took / epochs:.1f} s per epoch, peak memory {peak:.2f} GiB",
+            f"CNN, batch 256, {epochs} epochs: {accuracy:.2%}, {took / epochs:.1f} s per epoch, "
+            f"peak memory {peak:.2f} GiB",
             flush=True,
         )

@@ -23,7 +23,10 @@ class FlattenAsOurs(torch.nn.Module):
 
 
 def in_torch(model, *, channels_first: bool = True) -> torch.nn.Sequential:
-    """``model`` rebuilt in PyTorch with the same weights; takes (N, C, H, W), or our (N, H, W, C) if not ``channels_first``."""
+    """``model`` rebuilt in PyTorch with the same weights.
+
+    Takes (N, C, H, W), or our (N, H, W, C) if not ``channels_first``.
+    """
     layers = [] if channels_first else [Channels()]
     for layer in model:
         if isinstance(layer, Conv2D):

@@ -1,4 +1,5 @@
-"""``python -m tests.planted [LESSON ...]``: run each lesson with each wrong experiment, and say which were noticed."""
+"""``python -m tests.planted [LESSON ...]``: run each lesson with each wrong experiment, and say
+which were noticed."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ LESSONS = HERE.parent.parent / "lessons"
 
 
 def noticed(script: Path, plant: dict, folder: Path) -> bool | None:
-    """Whether the lesson fails by an assertion once ``plant`` is in it; None if it fails for another reason."""
+    """Whether the lesson fails by an assertion once ``plant`` is in it; None if it fails for
+    another reason."""
     text = script.read_text(encoding="utf-8")
     if text.count(plant["before"]) != 1:
         raise SystemExit(
@@ -42,12 +44,14 @@ def noticed(script: Path, plant: dict, folder: Path) -> bool | None:
 
 
 def main() -> int:
-    """Run what the arguments ask for (all lessons by default); 1 if any planted mistake went unnoticed."""
+    """Run what the arguments ask for (all lessons by default); 1 if any planted mistake went
+    unnoticed."""
     words, rows = sys.argv[1:], []
     for file in sorted(HERE.glob("*.toml")):
         if words and not any(file.stem.startswith(word.zfill(2)) for word in words):
             continue
-        (script,) = LESSONS.glob(f"{file.stem}_*.py")
+        stem = file.stem  # a lesson's number, or its whole name where two share a number
+        (script,) = LESSONS.glob(f"{stem}_*.py" if stem.isdigit() else f"{stem}.py")
         with tempfile.TemporaryDirectory() as folder:
             for plant in tqdm(
                 tomllib.loads(file.read_text(encoding="utf-8"))["planted"], desc=file.stem
