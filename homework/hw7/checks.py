@@ -314,6 +314,8 @@ HOMEWORK = Homework(
         "autograd",
         "ops",
         "parallel",
+        "windows",
+        "machine",
         "conv",
         "files",
         "layers",
