@@ -27,7 +27,7 @@ COMMON = [
     "abc",
     "bisect",
     "collections.abc",
-    "concurrent.futures",
+    "concurrent.futures.thread",
     "contextlib",
     "copy",
     "dataclasses",
@@ -194,6 +194,9 @@ def _shut_in(folder: str, user: int, group: int) -> bool:
     """
     for name in COMMON:
         importlib.import_module(name)
+    threads = sys.modules["threadpoolctl"]
+    found = threads.ThreadpoolController()  # it reads /proc, which is not in the folder
+    threads.ThreadpoolController = lambda: found
     unshare = getattr(ctypes.CDLL(None), "unshare", None) if os.name == "posix" else None
     if unshare is not None:
         own = 0 if user >= 0 else _NEW_USER

@@ -1,0 +1,431 @@
+"""Homework 6: what is checked, for how many points, and against what."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+
+from homework.grader.engine import Check, Grading, Homework
+from homework.grader.serve import function
+from homework.grader.strategies import pixels, sizes, whole
+
+POPULATION, BUDGET, PIXELS = 40, 1040, 3
+TOP = float(np.nextafter(8, 0))
+seeds = st.integers(0, 2**31).map(np.random.SeedSequence)
+
+
+def a1(g: Grading):
+    @g.examples(st.integers(4, 9), seeds)
+    def _(P, rng):
+        p = g.call("partners", P, rng, shape=(P, 3), kind="i")
+        for c, row in enumerate(p.tolist()):
+            g.expect(
+                all(0 <= v < P for v in row),
+                f"row {c} is {row}, expected numbers from 0 to {P - 1}",
+            )
+            g.expect(c not in row, f"row {c} is {row}: a candidate is its own partner")
+            g.expect(
+                len(set(row)) == 3, f"row {c} is {row}: the partners must differ from each other"
+            )
+
+
+def _chi2(counts) -> float:
+    expected = counts.sum() / counts.size
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def a2(g: Grading):
+    """A right solution exceeds 110, with 23 or 15 degrees of freedom, once in 10^12 times."""
+    calls = 24 * g.count
+    start = int(g.rng.integers(2**31))
+    p = np.stack(
+        [
+            g.call("partners", 5, np.random.SeedSequence(start + i), shape=(5, 3), kind="i")
+            for i in range(calls)
+        ]
+    ).astype(int)
+    g.expect(((p >= 0) & (p < 5)).all(), "partners are row numbers from 0 to P - 1")
+    for c in range(5):
+        triples, counts = np.unique(p[:, c] @ [25, 5, 1], return_counts=True)
+        counts = np.concatenate([counts, np.zeros(max(0, 24 - len(triples)))])
+        far = _chi2(counts)
+        g.expect(
+            len(triples) <= 24 and far < 110,
+            f"P = 5: in {calls} calls the 24 choices of row {c} came from {counts.min():.0f} to "
+            f"{counts.max():.0f} times, expected about {calls / 24:.0f}: not equally likely",
+        )
+        for d in range(c):
+            pairs = np.bincount(5 * p[:, c, 0] + p[:, d, 0], minlength=25).reshape(5, 5)
+            pairs = np.delete(np.delete(pairs, c, axis=0), d, axis=1)
+            g.expect(
+                _chi2(pairs) < 110,
+                f"P = 5: the first partners of rows {d} and {c} depend on each other: in {calls} "
+                f"calls their 16 pairs came from {pairs.min()} to {pairs.max()} times, expected "
+                f"about {calls / 16:.0f}: each row is drawn by itself",
+            )
+
+
+@st.composite
+def _populations(draw):
+    n, d = draw(st.integers(4, 6)), draw(st.integers(1, 4))
+    rows = st.permutations(range(n)).map(lambda v: v[:3])
+    p = np.array([draw(rows) for _ in range(n)])
+    return draw(whole((n, d))), p, draw(st.sampled_from([0.5, 0.25, 1.0, 0.0]))
+
+
+def b1(g: Grading):
+    @g.examples(_populations())
+    def _(case):
+        X, p, F = case
+        right = [[X[i, j] + F * (X[k, j] - X[m, j]) for j in range(X.shape[1])] for i, k, m in p]
+        got = g.call("mutant", X, p, F, shape=X.shape)
+        g.close(got, right, "the mutant is X[p1] + F (X[p2] - X[p3])", tolerance=0)
+
+
+def _six(share: float, n: int, sd: float, expected: float) -> bool:
+    return abs(share - expected) <= 6 * sd / math.sqrt(n) + 1e-9
+
+
+def b2(g: Grading):
+    @g.examples(st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), seeds)
+    def _(D, CR, rng):
+        X, V = np.zeros((3, D)), np.arange(1.0, 3 * D + 1).reshape(3, D)
+        U = g.call("crossover", X, V, CR, rng, shape=X.shape)
+        g.expect(((U == X) | (U == V)).all(), "a coordinate is neither X's nor V's")
+        g.expect(
+            (U == V).any(axis=1).all(),
+            "a row has no coordinate of V: at least one must come from it",
+        )
+
+    for D, CR in ((1, 0.3), (4, 0.0), (4, 0.25), (5, 0.9), (3, 1.0)):
+        P = 2000
+        rng = np.random.SeedSequence(int(g.rng.integers(2**31)))
+        took = g.call("crossover", np.zeros((P, D)), np.ones((P, D)), CR, rng, shape=(P, D))
+        expected = CR + (1 - CR) / D
+        sd = math.sqrt(expected * (1 - expected))
+        for j, share in enumerate(took.mean(axis=0)):
+            g.expect(
+                _six(share, P, sd, expected),
+                f"CR = {CR:g}, D = {D}: coordinate {j} came from V in {share:.3f} of {P} rows, "
+                f"expected CR + (1 - CR) / D = {expected:.3f}",
+            )
+
+
+def b3(g: Grading):
+    @st.composite
+    def survivors(draw):
+        n, d = draw(sizes), draw(st.integers(1, 3))
+        values = whole(n, -1, 1).map(lambda f: np.where(f == 1, np.inf, f))
+        return draw(whole((n, d))), draw(values), draw(whole((n, d))), draw(values)
+
+    @g.examples(survivors())
+    def _(case):
+        X, fX, U, fU = case
+        value = g.call("select", X, fX, U, fU, kind="any")
+        good = isinstance(value, (tuple, list)) and len(value) == 2
+        g.expect(good, "it is no tuple of 2 arrays")
+        right = g.reference.select(X, fX, U, fU)
+        for v, r, name in zip(value, right, ("rows", "values"), strict=True):
+            g.expect(
+                isinstance(v, np.ndarray) and v.shape == r.shape and v.dtype.kind in "fiu",
+                f"the {name} are no array of numbers of shape {r.shape}",
+            )
+        rows, values = value
+        g.expect((values == right[1]).all(), "a value is not the smaller of fX and fU", right)
+        g.expect((rows == right[0]).all(), "the trial stays if it is no worse: a tie counts", right)
+
+
+@st.composite
+def _searches(draw):
+    d = draw(st.integers(1, 3))
+    low = draw(whole(d, -4, 0))
+    high = low + draw(whole(d, 1, 4))
+    return (
+        low,
+        high,
+        draw(whole(d, -8, 8)),
+        draw(st.integers(4, 6)),
+        draw(st.integers(1, 6)),
+        draw(seeds),
+    )
+
+
+def c1(g: Grading):
+    @g.examples(_searches())
+    def _(case):
+        low, high, center, P, G, rng = case
+
+        def f(X):
+            if np.ndim(X) != 2 or X.shape[1] != len(low):
+                raise ValueError(f"the objective takes (n, {len(low)}), got {np.shape(X)}")
+            if len(X) > 20 * P * G:
+                raise ValueError("far too many rows")
+            return ((X - center) ** 2).sum(axis=1)
+
+        objective = function(f)
+        x, history = g.call(
+            "differential_evolution",
+            objective,
+            low,
+            high,
+            P,
+            G,
+            0.5,
+            0.9,
+            rng,
+            parts=[low.shape, (G,)],
+        )
+        rows = np.concatenate([q[0] for q, _ in objective.asked] or [np.empty((0, len(low)))])
+        g.expect(len(rows) == P * G, f"{len(rows)} rows were asked for, expected P * G = {P * G}")
+        out = ((rows < low) | (rows > high)).any(axis=1).sum()
+        g.expect(out == 0, f"{out} of {len(rows)} rows are outside the box")
+        answers = np.concatenate([a for _, a in objective.asked]).reshape(G, P)
+        best = np.minimum.accumulate(answers.min(axis=1))
+        g.close(history, best, "history is the best value so far, generation by generation", 0)
+        g.close(f(x[None])[0], best[-1], "the value of x is not the best that was found")
+
+
+def _minimum(g: Grading, f, low, high, seed):
+    rng = np.random.SeedSequence(seed)
+    objective = function(f)
+    x, _ = g.call(
+        "differential_evolution",
+        objective,
+        low,
+        high,
+        POPULATION,
+        100,
+        0.5,
+        0.9,
+        rng,
+        parts=[low.shape, (100,)],
+    )
+    return x
+
+
+def c2(g: Grading):
+    for _ in range(5 if g.count > 40 else 2):
+        seed = int(g.rng.integers(2**31))
+        center = g.rng.uniform(-2, 2, 6)
+        box = np.full(6, -3.0), np.full(6, 3.0)
+        x = _minimum(g, lambda X, c=center: ((X - c) ** 2).sum(axis=1), *box, seed)
+        value = float(((x - center) ** 2).sum())
+        g.expect(
+            value < 1e-4,
+            f"the squared distance to c in 6 dimensions is {value:.3g} after "
+            "100 generations of 40, expected below 1e-4",
+            center,
+        )
+        slope = g.rng.choice([-1.0, 1.0], 6) * g.rng.uniform(0.5, 2, 6)
+        x = _minimum(g, lambda X, c=slope: X @ c, *box, seed)
+        gap = float(np.abs(x - np.where(slope > 0, -3.0, 3.0)).max())
+        g.expect(
+            gap < 1e-3,
+            f"the least of a linear function is in a corner, and x is {gap:.3g} "
+            "away from it, expected below 1e-3",
+        )
+
+
+def _paint(image, genes):
+    z = image.copy()
+    for row, column, value in genes:
+        z[math.floor(row), math.floor(column)] = value
+    return z
+
+
+def _painting(g: Grading, genes):
+    image = g.course.x[int(g.rng.integers(360))].reshape(8, 8)
+
+    @g.examples(genes)
+    def _(genes):
+        got = g.call("paint", image, genes, shape=(8, 8))
+        right = _paint(image, genes)
+        off = np.argwhere(got != right)
+        where = off[0].tolist() if len(off) else None
+        g.expect(
+            where is None,
+            f"pixel {where} is {got[tuple(where)] if where else 0:g}, "
+            f"expected {right[tuple(where)] if where else 0:g}: "
+            "rows and columns are rounded down, and the later gene wins",
+            right,
+        )
+
+
+def d1(g: Grading):
+    place = whole((4, 2), 0, 31).map(lambda a: a / 16)  # rows and columns 0 and 1: genes meet
+    wide = whole((4, 2), 0, 127).map(lambda a: a / 16)
+    k = st.integers(1, 4)
+    _painting(
+        g,
+        st.tuples(place | wide, pixels((4, 1)), k).map(
+            lambda v: np.concatenate([v[0], v[1]], axis=1)[: v[2]]
+        ),
+    )
+
+
+def d2(g: Grading):
+    edge = st.sampled_from([v for k in range(8) for v in (float(k), float(np.nextafter(k + 1, 0)))])
+    one = st.tuples(edge, edge, st.sampled_from([0.0, 1.0]))
+    _painting(g, st.lists(one, min_size=1, max_size=3).map(lambda v: np.array(v)))
+
+
+def _probabilities(net, most):
+    """``predict`` of a network, that counts its rows and ends after ``most``."""
+    count = [0]
+
+    def predict(x):
+        if np.ndim(x) != 2 or x.shape[1] != 64:
+            raise ValueError(f"predict takes images (n, 64), got an array of shape {np.shape(x)}")
+        count[0] += len(x)
+        if count[0] > most:
+            raise ValueError(f"BudgetUsed: row {most + 1} of {most} was asked for")
+        z = net(x)
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    return predict
+
+
+def _right(g: Grading, count):
+    net = g.course.models[1 if g.hidden else 0]
+    i = np.flatnonzero(net(g.course.x).argmax(axis=1) == g.course.y)
+    i = g.rng.permutation(i)[:count]
+    return net, g.course.x[i], g.course.y[i]
+
+
+def _success(net, images, labels, attack):
+    return sum(
+        int(net(attack(x, int(y), s)[None]).argmax() != y)
+        for s, (x, y) in enumerate(zip(images, labels, strict=True))
+    )
+
+
+_needed = {}  # course, hidden, scale: what the reference reaches
+
+
+def e1(g: Grading):
+    """Runs of a right solution have a standard deviation of 2 to 3 images."""
+    full = g.count > 40
+    net, images, labels = _right(g, 170 if full else 40)
+    first = int(g.rng.integers(2**30))
+    key = g.course.seed, g.hidden, full
+    if key not in _needed:
+        runs = [
+            _success(
+                net,
+                images,
+                labels,
+                lambda x, y, s, r=r: g.reference.one_pixel(
+                    _probabilities(net, BUDGET),
+                    x,
+                    y,
+                    PIXELS,
+                    BUDGET,
+                    np.random.default_rng([first, r, s]),
+                ),
+            )
+            for r in range(4 if full else 1)
+        ]
+        _needed[key] = math.floor(np.median(runs)) - (14 if full else 8)
+    need = _needed[key]
+    fooled = _success(
+        net,
+        images,
+        labels,
+        lambda x, y, s: g.call(
+            "one_pixel",
+            function(_probabilities(net, 2 * BUDGET)),
+            x,
+            y,
+            PIXELS,
+            BUDGET,
+            np.random.SeedSequence(first + s),
+            shape=(64,),
+        ),
+    )
+    g.expect(
+        fooled >= need,
+        f"{fooled} of {len(images)} images got another label, expected at least {need}",
+    )
+
+
+def e2(g: Grading):
+    net, images, labels = _right(g, 8)
+    for s, (x, y) in enumerate(zip(images, labels, strict=True)):
+        for pixels_, budget in ((PIXELS, BUDGET), (1, 160 + 40 * s)):
+            predict = function(_probabilities(net, 10**9))
+            rng = np.random.SeedSequence(s)
+            z = g.call("one_pixel", predict, x, int(y), pixels_, budget, rng, shape=(64,))
+            rows = sum(len(q[0]) for q, _ in predict.asked)
+            g.expect(rows <= budget, f"{rows} images were asked about, and the budget is {budget}")
+            changed = int((z != x).sum())
+            g.expect(changed <= pixels_, f"{changed} pixels changed, and {pixels_} may")
+            g.expect(
+                z.min() >= 0 and z.max() <= 1,
+                f"pixels are from {z.min():.4g} to {z.max():.4g}, outside 0 and 1",
+            )
+
+
+EARLIER = ("mutant", "select")
+HOMEWORK = Homework(
+    name="hw6",
+    title="Differential evolution, and the one-pixel attack",
+    hours=9,
+    needs="lesson 08",
+    parts={
+        "A": "Partners",
+        "B": "Mutation, crossover, selection",
+        "C": "Differential evolution",
+        "D": "Painting pixels",
+        "E": "The attack",
+    },
+    kit=(),
+    call_seconds=20,
+    seconds=240,
+    checks=(
+        Check("A1", 10, "three partners that differ from c and from each other", a1, ("partners",)),
+        Check(
+            "A2", 5, "all choices are equally likely, and rows are independent", a2, ("partners",)
+        ),
+        Check("B1", 5, "the mutant is X[p1] + F (X[p2] - X[p3])", b1, ("mutant",)),
+        Check(
+            "B2",
+            10,
+            "a coordinate comes from V with probability CR, one always",
+            b2,
+            ("crossover",),
+        ),
+        Check("B3", 10, "the trial survives if it is no worse", b3, ("select",)),
+        Check(
+            "C1",
+            10,
+            "P * G rows, all in the box; the best is kept",
+            c1,
+            ("differential_evolution",),
+            EARLIER,
+        ),
+        Check(
+            "C2",
+            15,
+            "it finds the minimum of a sphere and the corner of a box",
+            c2,
+            ("differential_evolution",),
+            EARLIER,
+        ),
+        Check("D1", 10, "pixels are set, and the later gene wins", d1, ("paint",)),
+        Check("D2", 5, "places and values at the ends of their range", d2, ("paint",)),
+        Check(
+            "E1",
+            15,
+            "three pixels change the label as often as they should",
+            e1,
+            ("one_pixel",),
+            EARLIER,
+        ),
+        Check(
+            "E2", 5, "few pixels, inside 0 and 1, within the budget", e2, ("one_pixel",), EARLIER
+        ),
+    ),
+)
