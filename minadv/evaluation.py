@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from minadv import ops
 from minadv.backend import array_module, like, to_numpy
-from minadv.checks import check_array, check_function, check_reals
+from minadv.checks import check_array, check_flag, check_function, check_reals
 from minadv.inference import logits, predict, probabilities
 
 __all__ = [
@@ -130,7 +130,7 @@ def accuracy_curve(
         epsilons = list(epsilons)
     except TypeError:
         raise TypeError(f"epsilons must be one or more numbers, got {epsilons!r}") from None
-    epsilons = check_reals("epsilons", epsilons)
+    epsilons, progress = check_reals("epsilons", epsilons), check_flag("progress", progress)
     if (
         epsilons.ndim != 1
         or epsilons.size == 0
@@ -430,6 +430,8 @@ def _binary(y, name: str) -> np.ndarray:
         y = to_numpy(y)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must hold labels 0 and 1: {error}") from None
+    if y.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold labels 0 and 1, got dtype {y.dtype}")
     if y.ndim != 1 or not ((y == 0) | (y == 1)).all():
         raise ValueError(
             f"{name} must hold labels 0 and 1, shape (N,), got {np.unique(y).tolist()[:5]}, shape "

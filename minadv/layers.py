@@ -157,8 +157,12 @@ def initial_weight(shape: tuple, fan_in: int, fan_out: int, init: str, rng, dtyp
     dtype : dtype
         A floating-point one.
     """
-    if np.dtype(dtype).kind != "f":
-        raise TypeError(f"dtype must be a floating-point one, got {np.dtype(dtype)}")
+    try:
+        kind = np.dtype(dtype).kind
+    except TypeError:
+        kind = "?"
+    if kind != "f":
+        raise TypeError(f"dtype must be a floating-point one, got {dtype!r}")
     check_choice("init", init, "glorot", "he")
     rng = check_rng(next(_layers_without_rng) if rng is None else rng)
     if init == "glorot":

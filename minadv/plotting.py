@@ -101,7 +101,7 @@ def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
     if not isinstance(figure, Figure):
         raise TypeError(f"figure must be a Matplotlib figure, got {figure!r}")
     path = check_path("path", path)
-    check_number("dpi", dpi, above=0)
+    check_number("dpi", dpi, least=1)
     if path.suffix != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}")
     if not isinstance(alt, str) or not alt.strip():
@@ -629,9 +629,12 @@ def _name(label: int, class_names) -> str:
 
 def _names(names, name: str) -> list[str]:
     """``names``, texts or whatever a label is called, as texts."""
-    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray) or not np.ndim(names):
-        raise TypeError(f"{name} must be a list of names, got {names!r}")
-    return [str(each) for each in names]
+    try:
+        if not isinstance(names, str | bytes):
+            return [str(names[i]) for i in range(len(names))]
+    except (TypeError, LookupError):
+        pass
+    raise TypeError(f"{name} must be a list of names, got {names!r}")
 
 
 def _captions(count: int, labels, confidences, class_names, inches: float) -> list[str]:

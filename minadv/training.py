@@ -20,6 +20,7 @@ from minadv.checks import (
     check_array,
     check_choice,
     check_count,
+    check_flag,
     check_function,
     check_number,
     check_rng,
@@ -225,6 +226,7 @@ def fit(
         check_count("batch_size", batch_size),
     )
     rng = check_rng(rng)
+    progress = check_flag("progress", progress)
     check_choice("on_interrupt", on_interrupt, "raise", "return")
     weights = _Weights(model)
     chunk = chunk_size(model, x)

@@ -13,7 +13,7 @@ import numpy as np
 
 from minadv import inference
 from minadv.autograd import raw, record
-from minadv.backend import array_module
+from minadv.backend import array_module, is_array
 from minadv.checks import check_bounds, check_choice, check_count, check_flag, check_number
 from minadv.numerics import rows
 
@@ -200,7 +200,7 @@ def check_losses(value, count: int):
 def checked(x, alongside, h, scheme, block, bounds) -> tuple[float, float, float, int]:
     """``(low, high, h, block)`` of :func:`estimate_gradient`, its arguments being checked."""
     dtype = getattr(x, "dtype", None)
-    if not isinstance(dtype, np.dtype) or dtype not in (np.float32, np.float64):
+    if not is_array(x) or dtype not in (np.float32, np.float64):
         got = dtype if isinstance(dtype, np.dtype) else type(x).__name__
         raise TypeError(f"x must be a float32 or float64 array of NumPy or CuPy, got {got}")
     if x.ndim == 0 or not bool(array_module(x).isfinite(x).all()):

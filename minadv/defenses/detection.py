@@ -17,7 +17,7 @@ import numpy as np
 from minadv import losses, ops
 from minadv.autograd import raw
 from minadv.backend import array_module, to_numpy
-from minadv.checks import check_number
+from minadv.checks import check_array, check_number
 from minadv.defenses.vae import VAE
 from minadv.parallel import in_chunks
 
@@ -37,6 +37,8 @@ def divergence(x, reconstruction):
     ``x`` and ``reconstruction``: images (N, ...) of one shape, pixels >= 0. Returns nats, (N,);
     differentiable. Raises :class:`ValueError` for shapes that differ.
     """
+    check_array("x", raw(x))
+    check_array("reconstruction", raw(reconstruction))
     if raw(x).shape != raw(reconstruction).shape:
         raise ValueError(
             f"reconstruction must have the shape of x, {raw(x).shape}, "

@@ -80,5 +80,7 @@ def distill(
     ValueError, TypeError
         As :func:`soft_labels` and :func:`~minadv.training.fit` do.
     """
+    if not isinstance(student, Layer):
+        raise TypeError(f"student must be a Layer, whose weights can be trained, got {student!r}")
     labels = soft_labels(teacher, x, temperature=temperature)
     return fit(student, x, labels, loss=tempered_cross_entropy(temperature), **how)

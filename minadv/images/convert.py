@@ -23,7 +23,7 @@ from minadv import inference
 from minadv.attacks.goal import Goal
 from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, asarray, to_numpy
-from minadv.checks import check_bounds, check_count, check_images
+from minadv.checks import check_bounds, check_count, check_images, check_path
 from minadv.data.idx import DataError
 from minadv.files import write_whole
 
@@ -83,6 +83,8 @@ def survives_8bit(
     or ``target`` and ``bounds``, as they were given to the attack. Raises :class:`ValueError` or
     :class:`TypeError` naming a wrong argument.
     """
+    if not isinstance(result, AttackResult):
+        raise TypeError(f"result must be an AttackResult, got {type(result).__name__}")
     goal = Goal.of(result.x, y=y, target=target)
     stored = from_8bit(
         to_8bit(result.x_adv, bounds=bounds), bounds=bounds, dtype=result.x_adv.dtype
@@ -111,7 +113,7 @@ def read_image(
     reduces to 8), or transparent somewhere: what shows through there is not in the file.
     :class:`ValueError` or :class:`TypeError` naming another wrong argument.
     """
-    path = Path(path)
+    path = check_path("path", path)
     check_bounds(bounds, np.float32)
     size = () if shape is None else check_shape(shape)
     try:
@@ -161,7 +163,7 @@ def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
     ``bounds``; ``path``, which ends in ".png" and whose missing folders are made. Raises
     :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
-    path = Path(path)
+    path = check_path("path", path)
     if path.suffix != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}")
     pixels = to_numpy(to_8bit(x, bounds=bounds))
