@@ -291,6 +291,8 @@ def epsilon_curves(measured: Mapping[str, EpsilonCurve], *, title: str | None = 
     them; ``title``. Raises :class:`ValueError` without curves.
     """
     check_mapping("measured", measured, "{name: EpsilonCurve}")
+    if not measured:
+        raise ValueError("measured must hold at least one line to draw, got none")
     if not all(isinstance(curve, EpsilonCurve) for curve in measured.values()):
         raise TypeError(f"measured must be a dictionary {{name: EpsilonCurve}}, got {measured!r}")
     figure = Figure(figsize=(8, 3.6))

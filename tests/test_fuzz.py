@@ -175,7 +175,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "transfer_matrix": lambda s: {
         "attack": lambda model: minadv.fgsm(model, s["x"], y=s["y"], eps=0.1)},
     "differential_evolution": lambda s: {"bounds": [(0.0, 1.0), (-1.0, 1.0)]},
-    "estimate_gradient": lambda s: {"loss": s["score"]},
+    "estimate_gradient": lambda s: {"loss": lambda x, *_: s["score"](x)},
     "vjp": lambda s: {"f": lambda *xs: xs[0] * 2},
     "jacobian": lambda s: {"f": lambda x: x * 2, "x": s["mu"]},
     "heatmap": lambda s: {"rows": list("abc"), "columns": list("abc")},
@@ -315,8 +315,12 @@ def arrays_in(value, depth: int = 3):
 
 
 def nan_in(value) -> bool:
+    """Whether it holds NaN, or numbers so large that a model without bounds overflows."""
     kinds = (np.asarray(a) for a in arrays_in(value))
-    return any(a.dtype.kind in "fc" and not np.isfinite(a).all() for a in kinds)
+    return any(
+        a.dtype.kind in "fc" and not (np.isfinite(a) & (abs(a.astype(complex)) < 1e30)).all()
+        for a in kinds
+    )
 
 
 def has_nan(value) -> bool:

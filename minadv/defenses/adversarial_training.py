@@ -105,6 +105,6 @@ def _attacked(result, x):
             f"{images.dtype} of shape {images.shape}" if is_array(images) else type(images).__name__
         )
         raise ValueError(
-            f"others, attacked images, must be {x.dtype} of shape {x.shape}, as the originals, got {came}"
+            f"others must be {x.dtype} of shape {x.shape}, as the originals, got {came}"
         )
     return images

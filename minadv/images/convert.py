@@ -23,7 +23,7 @@ from minadv import inference
 from minadv.attacks.goal import Goal
 from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, asarray, to_numpy
-from minadv.checks import check_bounds, check_count, check_images, check_path
+from minadv.checks import check_bounds, check_counts, check_images, check_path
 from minadv.data.idx import DataError
 from minadv.files import write_whole
 
@@ -178,10 +178,7 @@ def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
 
 def check_shape(shape) -> tuple[int, int, int]:
     """``shape`` as (H, W, C), C being 1 or 3."""
-    try:
-        height, width, channels = shape
-    except (TypeError, ValueError):
-        raise ValueError(f"shape must be (H, W, C), got {shape!r}") from None
+    height, width, channels = check_counts("shape", shape, "H", "W", "C")
     if channels not in (GRAY, RGB):
         raise ValueError(f"shape must be (H, W, 1) or (H, W, 3), got {shape!r}")
-    return check_count("shape", height), check_count("shape", width), int(channels)
+    return height, width, channels
