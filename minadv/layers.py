@@ -169,7 +169,9 @@ def initial_weight(shape: tuple, fan_in: int, fan_out: int, init: str, rng, dtyp
     except TypeError:
         kind = "?"
     if kind != "f":
-        raise TypeError(f"dtype must be a floating-point one, got {dtype!r}")
+        raise TypeError(
+            f"dtype must be a floating-point one, got {dtype if kind == '?' else np.dtype(dtype)}"
+        )
     check_choice("init", init, "glorot", "he")
     rng = check_rng(next(_layers_without_rng) if rng is None else rng)
     if init == "glorot":

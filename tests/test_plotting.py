@@ -561,7 +561,7 @@ class TestLines:
             plotting.epsilon_curves({})
         with pytest.raises(
             ValueError,
-            match=r"line 'a' must be two arrays of one length, got shapes \(2,\) and \(3,\)",
+            match=r"lines\['a'\] must be two arrays of one length, got shapes \(2,\) and \(3,\)",
         ):
             plotting.curves({"a": ([0, 1], [1, 2, 3])}, xlabel="x", ylabel="y")
         with pytest.raises(ValueError, match="at least one epoch"):

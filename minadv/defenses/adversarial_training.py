@@ -89,10 +89,10 @@ def augment(x: Array, y: Array, *others) -> tuple[Array, Array]:
     :class:`ValueError` if an array of ``others`` differs from ``x`` in shape or dtype, and for
     labels that do not fit.
     """
-    if check_array("x", x).ndim == 0 or check_array("y", y).shape[:1] != x.shape[:1]:
-        raise ValueError(
-            f"y must hold one label for each of the images x, {x.shape}, got {y.shape}"
-        )
+    if check_array("x", x).ndim == 0:
+        raise ValueError("x must be images (N, ...), got a single number")
+    if check_array("y", y).shape[:1] != x.shape[:1]:
+        raise ValueError(f"y must hold one label for each of {len(x)} images, got shape {y.shape}")
     images = [x, *(_attacked(other, x) for other in others)]
     return array_module(*images).concatenate(images), array_module(y).concatenate([y] * len(images))
 
