@@ -62,7 +62,7 @@ def test_the_wheel_holds_all_and_works_outside_the_checkout(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, site = tmp_path / "source", tmp_path / "site"
     packages = [name for name in ("minadv", "lessons", "homework") if (ROOT / name).exists()]
-    waste = shutil.ignore_patterns("__pycache__", "output")
+    waste = shutil.ignore_patterns("__pycache__", "output", ".*")
     for name in packages:
         shutil.copytree(ROOT / name, source / name, ignore=waste)
     for name in ("pyproject.toml", "README.md", "LICENSE"):

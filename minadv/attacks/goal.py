@@ -45,6 +45,8 @@ class Goal:
                 label = np.asarray(label)
             except ValueError as error:
                 raise ValueError(f"{name} must be integers: {error}") from None
+            if not label.size:  # NumPy takes an empty list for floating point
+                label = label.astype(int)
         label = check_array(name, label)
         one_hot = label.ndim == 2 and len(label) == len(x)
         hint = f": write {name}.argmax(axis=1) for one-hot labels" if one_hot else ""
