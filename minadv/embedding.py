@@ -257,6 +257,8 @@ def kl_divergence(p, y) -> float:
         return kernel.sum(axis=1), (p * xp.log(ratio)).sum(axis=1)
 
     z, kl = map_chunks(partial_sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
+    if not float(z.sum()) > 0:
+        raise ValueError("y must hold points close enough for their kernel not to vanish")
     return float(kl.sum()) + math.log(
         float(z.sum())
     )  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1

@@ -26,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 
 from minadv.backend import to_numpy
 from minadv.checks import (
+    check_array,
     check_bounds,
     check_count,
     check_flag,
@@ -185,7 +186,7 @@ def images(
 def image(x, *, label=None, confidence=None, class_names=None, bounds=(0.0, 1.0)) -> Figure:
     """One image (H, W, 1) or (H, W, 3), titled with its predicted label and confidence (B4); else
     as :func:`images`."""
-    x = to_numpy(x)
+    x = check_array("x", x)
     labels = None if label is None else _one("label", label)
     confidences = None if confidence is None else _one("confidence", confidence)
     return images(
@@ -611,8 +612,8 @@ def _points(points, name: str) -> np.ndarray:
 def _integers(labels, count: int) -> np.ndarray:
     try:
         labels = to_numpy(labels)
-    except ValueError as error:
-        raise ValueError(f"labels must hold integers: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"labels must hold integers: {error}") from None
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must hold integers, got dtype {labels.dtype}")
     if labels.shape != (count,):

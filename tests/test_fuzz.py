@@ -244,7 +244,7 @@ def junk(name: str, good) -> list:
         ]  # fmt: skip
     if isinstance(good, tuple | list) and len(good):
         values += [good[:-1], [*good, None], type(good)(reversed(good))]
-    if callable(good):  # what a function says of its arguments is its own affair
+    if callable(good) or name == "stop":  # what a function says of its arguments is its own affair
         values = [value for value in values if not callable(value)]
     if isinstance(good, dict) and good:
         values += [{"one": None}, {"one": 1}, {"one": ()}, {"one": "ab"}, {None: (1, 2)}]
@@ -386,7 +386,7 @@ def attempt(name: str, function: Callable, pick: Callable[[int], int]) -> Failur
         names = [n for n in parameters if n != "self"]
         names += ["x", "y", "attack"] if {"how", "attack"} & set(names) else []
         names += (
-            ["expects"] if {"model", "student", "teacher"} & set(names) else []
+            ["expects", "model"] if {"model", "student", "teacher"} & set(names) else []
         )  # its own complaint of what it was given
         said = str(error)
         names += [str(arguments["path"])] if isinstance(arguments.get("path"), str | Path) else []

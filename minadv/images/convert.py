@@ -63,6 +63,10 @@ def from_8bit(pixels, *, bounds: tuple[float, float] = (0.0, 1.0), dtype=np.floa
             "pixels must be an array of uint8, got "
             f"{getattr(pixels, 'dtype', type(pixels).__name__)}"
         )
+    try:
+        np.finfo(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be a floating-point one, got {dtype!r}") from None
     low, high = check_bounds(bounds, dtype)
     x = low + pixels.astype(np.float64) / 255 * (high - low)
     return array_module(pixels).clip(x.astype(dtype), low, high)
