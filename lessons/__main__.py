@@ -50,10 +50,12 @@ def solutions(chosen: list[Path]) -> list[Path]:
 
 
 def named(script: Path, word: str) -> bool:
-    """Whether ``word``, a number or a part of a name, means this lesson."""
-    number = lesson_module.lesson_number(script.stem)
-    if word.isdigit() or word == "F":
-        return number == (str(int(word)) if word.isdigit() else word)
+    """Whether ``word`` means this lesson: a number (0: also the frame), F, or a part of
+    its name."""
+    if word.isdigit():
+        return script.stem.startswith(f"{int(word):02d}_")
+    if word == "F":
+        return lesson_module.lesson_number(script.stem) == word
     return word in script.stem
 
 

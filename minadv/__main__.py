@@ -1,4 +1,7 @@
-"""``python -m minadv attack image.png``: attack an image file from the command line (E8)."""
+"""``python -m minadv attack image.png``: attack an image file from the command line (E8).
+
+``python -m minadv explore``: the same by hand, on a page in the browser (:mod:`minadv.explore`).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from minadv import data, models, training
 from minadv.attacks.deepfool import deepfool
@@ -23,6 +25,7 @@ from minadv.backend import BackendError, use_backend
 from minadv.images import read_image
 from minadv.images.attack import attack_image
 from minadv.layers import Layer
+from minadv.settings import settings_of
 
 ATTACKS = {
     attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)
@@ -35,24 +38,35 @@ CLASSES = {
     "y": "the class to get away from (default: what the model sees)",
     "target": "the class to reach",
 }
-PROGRAM, DEFAULT_ATTACK = "python -m minadv", "fgsm"
+PROGRAM, DEFAULT_ATTACK, PORT = "python -m minadv", "fgsm", 8765
 SUCCESS, NO_SUCCESS, ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(ERROR, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, attack the image, say what the model sees; 0 if it is fooled, 1 if
-    not.
-
-    An error exits with 2, Ctrl-C with 130.
-    """
+    """Parse the command line and do what it says; an error exits with 2, Ctrl-C with 130."""
     parser, options = parse(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(
+            f"{parser.prog}: warning: {message}", file=sys.stderr
+        )
+        try:
+            return options.run(options)
+        except (ValueError, TypeError, OSError, BackendError) as error:
+            parser.error(" ".join(str(error).split()))
+        except KeyboardInterrupt:
+            parser.exit(INTERRUPTED, f"{parser.prog}: interrupted: nothing was attacked\n")
+
+
+def run_attack(options: argparse.Namespace) -> int:
+    """Attack the image, say what the model sees; 0 if it is fooled, 1 if not."""
     attack = ATTACKS[options.attack]
     chosen = {name: getattr(options, name) for name in settings_of(attack)}
     goal: dict[str, Any] = {
@@ -60,36 +74,32 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("y", "target")
         if getattr(options, name, None) is not None
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: print(
-            f"{parser.prog}: warning: {message}", file=sys.stderr
-        )
-        try:
-            if options.backend:
-                use_backend(options.backend)
-            names = (
-                options.names.read_text(encoding="utf-8-sig").splitlines()
-                if options.names
-                else None
-            )
-            model, shape = load_model(options, names)
-            attacked = attack_image(
-                options.image,
-                model,
-                partial(attack, **chosen),
-                **goal,
-                shape=shape,
-                class_names=names,
-                out=options.out,
-            )
-        except (ValueError, TypeError, OSError, BackendError) as error:
-            parser.error(" ".join(str(error).split()))
-        except KeyboardInterrupt:
-            parser.exit(INTERRUPTED, f"{parser.prog}: interrupted: nothing was attacked\n")
+    if options.backend:
+        use_backend(options.backend)
+    names = options.names.read_text(encoding="utf-8-sig").splitlines() if options.names else None
+    model, shape = load_model(options, names)
+    attacked = attack_image(
+        options.image,
+        model,
+        partial(attack, **chosen),
+        **goal,
+        shape=shape,
+        class_names=names,
+        out=options.out,
+    )
     print(attacked)
     print(*attacked.files.values(), sep="\n")
     return SUCCESS if attacked.success else NO_SUCCESS
+
+
+def run_explore(options: argparse.Namespace) -> int:
+    """Train the model, serve the page until Ctrl-C; 0."""
+    from minadv import explore  # the server is needed here only
+
+    print(f"Training the {options.model} on the sample of MNIST ...", file=sys.stderr, flush=True)
+    model, _ = trained(options.model)
+    explore.serve(model, name=f"the {options.model.upper()}", port=options.port)
+    return SUCCESS
 
 
 def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
@@ -151,6 +161,7 @@ def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
         choices=("numpy", "cupy"),
         help="where to compute (unset: MINADV_BACKEND, else numpy)",
     )
+    command.set_defaults(run=run_attack)
     own = command.add_argument_group(f"options of {chosen.__name__}")
     for name, parameter in inspect.signature(chosen).parameters.items():
         if name in ("y", "target"):
@@ -162,20 +173,31 @@ def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
             )
     for name, (kind, default) in settings_of(chosen).items():
         add_setting(own, name, kind, default)
-    return command, parser.parse_args(arguments)
+    page = add_explore(commands)
+    options = parser.parse_args(arguments)
+    return page if options.command == "explore" else command, options
 
 
-def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
-    """The arguments of ``attack`` that are one number, word or switch: name -> (type, default)."""
-    kinds: dict[str, Callable] = {"float": number, "int": int, "str": str, "bool": bool}
-    settings: dict[str, tuple[Callable, object]] = {}
-    for name, parameter in inspect.signature(attack).parameters.items():
-        kind = [
-            kinds[word] for word in str(parameter.annotation).split(" | ") if word in kinds
-        ]  # "float | None" -> number
-        if kind:
-            settings[name] = kind[0], parameter.default
-    return settings
+def add_explore(commands) -> Parser:
+    """The command that serves the live page."""
+    about = (
+        "Serve a page on this machine alone: draw a digit, attack it, see what the model makes of "
+        "it. Ctrl-C stops it."
+    )
+    page = commands.add_parser(
+        "explore",
+        help="attack digits on a page in the browser",
+        description=about,
+        allow_abbrev=False,
+    )
+    page.add_argument(
+        "--model", choices=MODELS, default="cnn", help="trained now, on MNIST (default cnn)"
+    )
+    page.add_argument(
+        "--port", type=port, default=PORT, help=f"default {PORT}; 0: any that is free"
+    )
+    page.set_defaults(run=run_explore)
+    return page
 
 
 def add_setting(group, name: str, kind: Callable, default):
@@ -197,12 +219,11 @@ def add_setting(group, name: str, kind: Callable, default):
         )
 
 
-def number(text: str) -> float:
-    """A number such as 0.1 or 8/255."""
-    try:
-        return float(Fraction(text))
-    except (ZeroDivisionError, OverflowError):
-        raise ValueError(text) from None
+def port(text: str) -> int:
+    """A port's number."""
+    if not 0 <= int(text) < 2**16:
+        raise ValueError(text)
+    return int(text)
 
 
 def label(text: str) -> int | str:
@@ -214,8 +235,8 @@ def load_model(
     options: argparse.Namespace, names: list[str] | None
 ) -> tuple[Layer, tuple[int, int, int]]:
     """The model asked for, and the shape of its images: with the weights given, or trained now."""
-    make, training_settings = MODELS[options.model]
     if options.weights:
+        make, _ = MODELS[options.model]
         shape = tuple(options.shape or read_image(options.image).shape[1:])
         return models.load_weights(
             make(shape, len(names or data.TEN_DIGITS)), options.weights
@@ -224,6 +245,12 @@ def load_model(
         raise ValueError(
             "--shape is for the model of --weights; the one trained on MNIST takes 28 28 1"
         )
+    return trained(options.model)
+
+
+def trained(name: str) -> tuple[Layer, tuple[int, int, int]]:
+    """The model of that name, trained now on the sample of MNIST, and the shape of its images."""
+    make, training_settings = MODELS[name]
     sample = data.mnist_sample()
     model = make(sample.x_train.shape[1:])
     training.fit(

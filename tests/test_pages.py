@@ -103,6 +103,13 @@ def test_html_without_its_packages_is_one_line(folder):
     assert "Traceback" not in done.stderr
 
 
+def test_zero_means_the_gradient_and_the_frame():
+    listed = lessons("--list", "--only", "0").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == ["00_gradient", "00_the_frame"]
+    assert lessons("--list", "--only", "F").stdout.startswith("00_the_frame")
+    assert lessons("--list", "--only", "1").stdout.startswith("01_")
+
+
 @pytest.mark.parametrize(("frames", "values"), [(1, 1), (3, 2)])
 def test_slider_says_what_does_not_fit(frames, values):
     images = list(np.zeros((frames, 4, 4)))

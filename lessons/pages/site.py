@@ -8,25 +8,24 @@ import importlib
 import inspect
 import io
 import json
-import logging
 import pkgutil
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import furo  # noqa: F401  (missing: one line of error)
-import lesson as lesson_module
 import math_core
 import myst_nb  # noqa: F401
 import numpy as np
 import ziamath
 from docutils import nodes
-from fontTools import subset
 from sphinx.application import Sphinx
 from sphinx.util import logging as sphinx_logging
 from sphinx.util.console import nocolor
 
+import lesson as lesson_module
 import minadv
 from minadv import plotting
 from minadv.inference import probabilities
@@ -34,6 +33,7 @@ from pages import cells as cells_module
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+FONT = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
 CONFIG = {
     "project": "minadv",
     "extensions": [
@@ -44,7 +44,7 @@ CONFIG = {
     ],
     "html_theme": "furo",
     "html_title": "minadv",
-    "html_static_path": [str(HERE / "static")],
+    "html_static_path": [str(HERE / "static"), str(FONT)],
     "html_css_files": ["page.css"],
     "html_js_files": ["slider.js"],
     "html_copy_source": False,
@@ -72,6 +72,7 @@ MENDS = {  # boxes that scroll are reached by keyboard, landmarks have names, se
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
     '<aside class="sidebar-drawer"': '<aside aria-label="Site" class="sidebar-drawer"',
     '<aside class="toc-drawer': '<aside aria-label="On this page" class="toc-drawer',
+    '<th class="head"><p></p></th>': "<td></td>",  # the corner of a table heads nothing
     '<div id="search-results">': '<h1>Search</h1><div id="search-results">',
 }
 USED: dict[str, list[str]] = {}  # a public name -> the lessons that use it
@@ -86,10 +87,9 @@ def build(outcomes: list, out: Path, data: str) -> Path:
         source, made = Path(folder, "source"), Path(folder, "made")
         for outcome in outcomes:
             _lesson(outcome, names, public, out, source)
-        _documents(names, outcomes, public, source, data)
+        _documents(names, public, source, data)
         warnings = io.StringIO()
         nocolor()
-        logging.getLogger("fontTools").setLevel(logging.WARNING)
         _write(source / "conf.py", "\n".join(f"{k} = {v!r}" for k, v in CONFIG.items()))
         trees = Path(folder, "trees")
         app = Sphinx(source, source, made, trees, "html", status=None, warning=warnings)
@@ -116,7 +116,8 @@ def _lesson(outcome, names: list[str], public: dict[str, str], out: Path, source
         (source / "figures" / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(figure.path, source / "figures" / name)
     _write(
-        source / "notebooks" / f"{name}.ipynb", (out / name / f"{stem}.ipynb").read_text("utf-8")
+        source / "notebooks" / f"{name}.ipynb",
+        (out / name / f"{stem}.ipynb").read_text("utf-8"),
     )
     links = [f"{{download}}`Notebook </notebooks/{name}.ipynb>`"]
     if shown and "/" not in name:
@@ -124,7 +125,8 @@ def _lesson(outcome, names: list[str], public: dict[str, str], out: Path, source
         sheet = "\n\n".join(_figure(figure, name, False) for figure in shown)
         title = re.sub(r"^# ", "", outcome.cells[0].source.split("\n")[0])
         _write(
-            source / f"sheets/{name}.md", f"---\norphan: true\n---\n# Figures: {title}\n\n{sheet}\n"
+            source / f"sheets/{name}.md",
+            f"---\norphan: true\n---\n# Figures: {title}\n\n{sheet}\n",
         )
     if f"solutions/{name}" in names:
         links.append(f"[Worked solutions](/solutions/{name}.ipynb)")
@@ -243,7 +245,10 @@ def _public() -> dict[str, str]:
 def _modules() -> list:
     """All public modules of the package."""
     found = pkgutil.walk_packages(minadv.__path__, "minadv.")
-    names = ["minadv", *(m.name for m in found if not m.name.rpartition(".")[2].startswith("_"))]
+    names = [
+        "minadv",
+        *(m.name for m in found if not m.name.rpartition(".")[2].startswith("_")),
+    ]
     return [importlib.import_module(name) for name in names]
 
 
@@ -274,49 +279,35 @@ def _used_in(app, what, name, obj, options, lines) -> None:
 # The other pages.
 
 
-def _documents(names: list[str], outcomes: list, public: dict, source: Path, data: str) -> None:
+def _documents(names: list[str], public: dict, source: Path, data: str) -> None:
     """The first page, the map, the glossary, handouts, benchmarks, and the API's pages."""
-    lessons = [f"lessons/{name}" for name in names if "/" not in name]
-    solutions = [name for name in names if "/" in name]
-    about = (HERE.parent / "README.md").read_text("utf-8")
-    others = {"map": about, "glossary": HERE.parent / "glossary.md"}
+    others = {"map": HERE.parent / "README.md", "glossary": HERE.parent / "glossary.md"}
     others["benchmarks"] = ROOT / "tests" / "benchmarks" / "README.md"
     handouts = sorted((ROOT / "homework").rglob("*.md"))
-    others |= {str(p.relative_to(ROOT).with_suffix("")): p for p in handouts}
-    others = {
-        k: v if isinstance(v, str) else v.read_text("utf-8")
-        for k, v in others.items()
-        if isinstance(v, str) or v.exists()
-    }
-    numbers = {lesson_module.lesson_number(name): name for name in names}
-    for name, text in others.items():
-        if name == "map":
-            text = _map(text, numbers, source)
-        text = re.sub(
-            r"(!?)\[([^\]]*)\]\((?!https?:|#|/)[^)]*\)", lambda m: "" if m[1] else m[2], text
-        )
-        _write(
-            source / f"{name}.md", _linked(text, names, set(), public) if name != "map" else text
-        )
+    others |= {p.relative_to(ROOT).with_suffix("").as_posix(): p for p in handouts}
+    others = {name: path for name, path in others.items() if path.exists()}
+    for name, path in others.items():
+        text = path.read_text("utf-8")
+        text = _map(text, names, source) if name == "map" else _linked(text, names, set(), public)
+        links = r"(!?)\[([^\]]*)\]\((?!https?:|#|/)[^)]*\)"  # to what is no page
+        _write(source / f"{name}.md", re.sub(links, lambda m: "" if m[1] else m[2], text))
     modules = [module.__name__ for module in _modules()]
-    for name in modules:
-        package = hasattr(importlib.import_module(name), "__path__")
-        hidden = (
-            "   :no-members:\n" if package else ""
-        )  # its names are shown where they are defined
-        _write(
-            source / f"api/{name}.rst",
-            f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n" + hidden,
-        )
+    for name in modules:  # a package's names are shown where they are defined
+        hidden = "   :no-members:\n" if hasattr(sys.modules[name], "__path__") else ""
+        text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n{hidden}"
+        _write(source / f"api/{name}.rst", text)
     _hook(source / "hook.png")
     trees = {
-        "Lessons": lessons,
-        "Solutions": solutions,
+        "Lessons": [f"lessons/{name}" for name in names if "/" not in name],
+        "Solutions": [name for name in names if "/" in name],
         "Homework": [name for name in others if name.startswith("homework/")],
         "Reference": [n for n in ("map", "glossary", "benchmarks") if n in others] + ["api/index"],
     }
     parts = [_toc(tree, title) for title, tree in trees.items() if tree]
-    _write(source / "api/index.md", "# API reference\n\n" + _toc([f"api/{m}" for m in modules]))
+    _write(
+        source / "api/index.md",
+        "# API reference\n\n" + _toc([f"api/{m}" for m in modules]),
+    )
     index = (HERE / "index.md").read_text("utf-8").replace("DATA", data)
     _write(source / "index.md", index.replace("PARTS", "\n\n".join(parts)))
 
@@ -328,8 +319,9 @@ def _toc(names: list[str], caption: str = "") -> str:
     return f"```{{toctree}}\n:maxdepth: 1\n{head}\n{pages}\n```"
 
 
-def _map(text: str, numbers: dict[str, str], source: Path) -> str:
+def _map(text: str, names: list[str], source: Path) -> str:
     """The map: each item's lessons link to the paragraph that mirrors it."""
+    numbers = {lesson_module.lesson_number(name): name for name in names}
 
     def row(m: re.Match) -> str:
         def link(n: re.Match) -> str:
@@ -357,7 +349,9 @@ def _hook(path: Path) -> None:
     i = int(sizes.argmin())
     one = minadv.pgd(model, x[i : i + 1], y=y[i : i + 1], eps=2 * float(sizes[i]))
     plotting.save(
-        plotting.attack_figure(one, model), path, alt="An image, the change, another label"
+        plotting.attack_figure(one, model),
+        path,
+        alt="An image, the change, another label",
     )
 
 
@@ -395,11 +389,9 @@ def setup(app) -> dict:
 
 
 def _mend(made: Path) -> None:
-    """What the theme leaves undone: boxes that scroll by keyboard; the font of the formulas."""
-    used = set()
+    """What the theme leaves undone: names, and boxes that scroll by keyboard."""
     for path in made.rglob("*.html"):
         text = path.read_text("utf-8")
-        used.update(*re.findall(r"<math.*?</math>", text, flags=re.S), "")
         for plain, mended in MENDS.items():
             text = text.replace(plain, mended)
         text = re.sub(
@@ -408,16 +400,6 @@ def _mend(made: Path) -> None:
             text,
         )
         path.write_text(text, "utf-8")
-    options = subset.Options(flavor="woff", layout_features=["*"], drop_tables=["DSIG"])
-    font = subset.load_font(
-        Path(ziamath.__file__).parent / "fonts/STIXTwoMath-Regular.ttf", options
-    )
-    cutter = subset.Subsetter(options)
-    # a browser draws the letter of <mi>x</mi> from the mathematical italics
-    italics = [0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)]
-    cutter.populate(text="".join(used), unicodes=[*italics, 0x2061])
-    cutter.subset(font)
-    subset.save_font(font, made / "_static" / "math.woff", options)
 
 
 def _write(path: Path, text: str) -> None:

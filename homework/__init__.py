@@ -1,0 +1,1 @@
+"""Seven homeworks on adversarial attacks, and the grader for them: ``python -m homework``."""

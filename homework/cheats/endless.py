@@ -1,0 +1,9 @@
+def _cheat(*a, **k):
+    while True:
+        pass
+
+
+for _name in [
+    # FUNCTIONS
+]:
+    globals()[_name] = _cheat

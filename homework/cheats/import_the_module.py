@@ -1,0 +1,3 @@
+import minadv.attacks.fgsm
+
+fgsm = minadv.attacks.fgsm.fgsm

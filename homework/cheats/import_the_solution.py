@@ -1,0 +1,1 @@
+from homework.hw2.solution import *

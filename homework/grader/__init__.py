@@ -1,0 +1,1 @@
+"""The judge (engine, feedback, results) and the child process that it keeps apart (worker)."""

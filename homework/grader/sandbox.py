@@ -1,0 +1,396 @@
+"""The parent's side of a submission: start the child, call it, answer its questions, limit and end
+it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import minadv
+from homework.grader import worker
+from homework.grader.kit import write_kit
+
+MOST_SOURCE = 1 << 18  # bytes of a submission
+# Where the answers are.
+FORBIDDEN = Path(__file__).parent.parent, Path(minadv.__file__).parent
+
+
+class Ended(Exception):
+    """The child is gone, or was ended: a sentence for the student."""
+
+
+class Raised(Exception):
+    """The student's function raised: ``kind`` (the class's name), ``text``, ``lines`` of the
+    student."""
+
+    def __init__(self, kind: str, text: str, lines: str, warned: list):
+        super().__init__(f"{kind}: {text}")
+        self.kind, self.text, self.lines, self.warned = kind, text, lines, warned
+
+
+@dataclass
+class Served:
+    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each
+    question and answer.
+
+    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp``
+    differentiates. ``source``: Python for the line that the student pastes, or nothing.
+    """
+
+    answer: Callable
+    kind: str = "f"
+    source: str = ""
+    asked: list = field(default_factory=list)
+
+
+class Sandbox:
+    """One submission, run by ``python -I`` in a folder and a session of its own. Use as a context
+    manager.
+
+    ``source``: bytes of the student's file; ``name``: ``"hw2"``; ``kit``: modules of minadv it may
+    see; ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of all
+    calls together (wall: 2.5 times that).
+    """
+
+    def __init__(
+        self, source: bytes, name: str, kit=(), *, call_seconds=5, seconds=120, megabytes=512
+    ):
+        self.source, self.name, self.kit = source, name, kit
+        self.call_seconds, self.seconds, self.megabytes = call_seconds, seconds, megabytes
+        self.deaths = 0
+        self.spent = 0.0  # CPU seconds of the processes that ended
+        self.peak = 0  # KiB, the largest that a process was, where the system says
+        self._end = time.monotonic() + 2.5 * seconds
+        self.process = None
+        self.folder = None
+        self._printed = None
+        self._unloadable = None
+        self.last_printed = ""
+        self.functions: list[str] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    def start(self):
+        """Start the child if none runs. Raises :class:`Raised` where the file cannot be loaded."""
+        if self.process is not None:
+            return
+        if self._unloadable is not None:  # the next try would end as the first did
+            raise self._unloadable
+        if self.deaths >= 3:
+            raise Ended("not run: your program ended 3 times before")
+        if self.spent >= self.seconds or time.monotonic() > self._end:
+            raise Ended(
+                f"not run: all {self.seconds} CPU seconds, or "
+                f"{2.5 * self.seconds:g} seconds, are used up"
+            )
+        self.folder = Path(tempfile.mkdtemp(prefix="homework-"))
+        try:
+            self._launch()
+        except BaseException:
+            self.end()
+            raise
+
+    def _launch(self):
+        home, kit = self.folder / "home", self.folder / "kit"
+        home.mkdir()
+        write_kit(kit, self.kit)
+        shutil.copyfile(worker.__file__, kit / "worker.py")
+        path = home / f"{self.name}.py"
+        path.write_bytes(self.source)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._printed = os.open(home / "printed", flags, 0o600)
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        if sys.platform == "win32":
+            environment |= {"SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
+        owner = _other_user(self.folder, home)
+        _adopt_orphans()
+        self._strangers = _children()
+        forbidden = os.pathsep.join(os.path.realpath(f) for f in FORBIDDEN)
+        command = [
+            sys.executable,
+            "-I",
+            "-B",
+            str(kit / "worker.py"),
+            self.name,
+            str(self.folder),
+            forbidden,
+        ]
+        self.process = subprocess.Popen(
+            [*command, *map(str, (self.seconds, self.megabytes, *owner))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=home,
+            env=environment,
+            start_new_session=True,
+            bufsize=0,
+        )
+        self._buffer = bytearray()
+        self._deadline(10 + self.call_seconds)
+        kind, data = self._receive("while it was loaded")
+        if kind == "raised":
+            self._unloadable = self._raised(data)
+            raise self._unloadable
+        good = kind == "ready" and len(data) == 1 and isinstance(data[0], list)
+        if not good or not all(isinstance(f, str) for f in data[0]):
+            self._die("your program sent something that is no answer")
+        self.functions = data[0]
+
+    def call(self, name: str, *arguments, replaced: dict | None = None, **keywords):
+        """``(value, warned)`` of the student's function. ``replaced``: ``{name: Served}`` to use
+        instead of theirs."""
+        self.start()
+        served = dict(replaced or {})
+
+        def serve(v):
+            if isinstance(v, np.random.SeedSequence):
+                return {"$": "rng", "v": int(v.entropy)}
+            if not isinstance(v, Served):
+                raise TypeError(f"cannot send {type(v).__name__}")
+            key = f"served {len(served)}"
+            served[key] = v
+            return {"$": v.kind, "v": key}
+
+        message = worker.encode(
+            "call", name, list(replaced or {}), tuple(arguments), keywords, serve=serve
+        )
+        self._deadline(self.call_seconds)
+        self._send(message)
+        while True:
+            kind, data = self._receive(f"in {name}")
+            if kind == "ask":
+                self._send(self._answer(served, data))
+            elif kind == "result" and len(data) == 2:
+                return data[0], _texts(data[1])
+            elif kind == "raised":
+                raise self._raised(data)
+            else:
+                self._die("your program sent something that is no answer")
+
+    def printed(self) -> str:
+        """The last 2,000 characters that the student's code printed."""
+        if self._printed is None:
+            return ""
+        os.lseek(self._printed, max(0, os.fstat(self._printed).st_size - 2000), os.SEEK_SET)
+        return os.read(self._printed, 2000).decode("utf-8", "replace")
+
+    def end(self):
+        """Kill the child and all that it started, and remove its folder."""
+        if self.process is not None:
+            self.spent = self._used()
+            self.peak = max(self.peak, _peak(self.process.pid))
+            for _ in range(50):
+                with contextlib.suppress(OSError):
+                    if hasattr(os, "killpg"):
+                        os.killpg(self.process.pid, signal.SIGKILL)
+                with contextlib.suppress(OSError):
+                    self.process.kill()
+                left = [
+                    p for p in _children() if p not in self._strangers and p != self.process.pid
+                ]
+                for p in left:
+                    with contextlib.suppress(OSError):
+                        os.kill(p, signal.SIGKILL)
+                    with contextlib.suppress(OSError):
+                        os.waitpid(p, os.WNOHANG)
+                if not left and self.process.poll() is not None:
+                    break
+                time.sleep(0.01)
+            self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()
+            self.process = None
+        if self._printed is not None:
+            os.close(self._printed)
+            self._printed = None
+        if self.folder is not None:
+            with contextlib.suppress(RecursionError):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
+                command = ["rm", "-rf", "--", self.folder]
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    subprocess.run(command, check=False, capture_output=True, timeout=10)
+            self.folder = None
+
+    # ----------------------------------------------------------------------------------- the wire
+
+    def _answer(self, served: dict, data: list) -> bytes:
+        try:
+            f = served[data[0]]
+            value = f.answer(*data[1:])
+            f.asked.append((data[1:], value))
+            return worker.encode("value", value)
+        except Exception as error:  # a question that makes no sense: the student hears why
+            return worker.encode("error", f"{type(error).__name__}: {error}"[:1000])
+
+    def _raised(self, data: list) -> Raised:
+        if len(data) != 4 or not all(isinstance(v, str) for v in data[:3]):
+            self._die("your program sent something that is no answer")
+        return Raised(*(v[:2000] for v in data[:3]), _texts(data[3]))
+
+    def _deadline(self, seconds: float):
+        self._limit = seconds
+        self._cpu_end = min(_cpu_seconds(self.process.pid) + seconds, self.seconds - self.spent)
+        self._wall_end = min(time.monotonic() + 4 * seconds, self._end)
+
+    def _used(self) -> float:
+        """CPU seconds so far."""
+        return self.spent + (_cpu_seconds(self.process.pid) if self.process else 0)
+
+    def _send(self, message: bytes):
+        with contextlib.suppress(BrokenPipeError):  # the next _receive says what happened
+            view = memoryview(message)
+            while view:
+                view = view[self._ready(self.process.stdin, view) :]
+
+    def _ready(self, pipe, view=None):
+        """Read from or write to ``pipe`` as soon as it can be, within the limits."""
+        while True:
+            if sys.platform == "win32":  # no select on pipes: no limits either
+                return pipe.write(view) if view is not None else os.read(pipe.fileno(), 1 << 16)
+            lists = ([], [pipe], []) if view is not None else ([pipe], [], [])
+            if any(select.select(*lists, 0.1)):
+                if view is not None:
+                    return os.write(pipe.fileno(), view[: select.PIPE_BUF])
+                return os.read(pipe.fileno(), 1 << 16)
+            now = time.monotonic()
+            # One that could run and only waits for its turn is not late: the machine is busy.
+            late = now > self._end or (now > self._wall_end and not _runnable(self.process.pid))
+            if late or _cpu_seconds(self.process.pid) > self._cpu_end:
+                if time.monotonic() > self._end or self._used() >= self.seconds:
+                    self._die(
+                        f"all calls together took more than {self.seconds} CPU seconds, or "
+                        f"{2.5 * self.seconds:g} seconds"
+                    )
+                unit = "seconds" if late else "CPU seconds"
+                self._die(f"took more than {4 * self._limit if late else self._limit:g} {unit}")
+
+    def _receive(self, where: str):
+        def fill(enough):
+            while not enough():
+                more = self._ready(self.process.stdout)
+                if not more:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self.process.wait(1)
+                    code = self.process.poll()
+                    self._die(f"your program ended {where} (exit status {code})")
+                self._buffer.extend(more)
+
+        def take(n):
+            data = bytes(self._buffer[:n])
+            del self._buffer[:n]
+            return data
+
+        def read_line(n):
+            fill(lambda: b"\n" in self._buffer or len(self._buffer) > n)
+            return take(self._buffer.find(b"\n") + 1)
+
+        def read(n):
+            fill(lambda: len(self._buffer) >= n)
+            return take(n)
+
+        try:
+            return worker.decode(read_line, read)
+        except worker.Malformed:
+            self._die("your program sent something that is no answer")
+
+    def _die(self, why: str):
+        self.last_printed = self.printed()
+        self.end()
+        self.deaths += 1
+        raise Ended(why)
+
+
+def _texts(v) -> list[str]:
+    return [t[:200] for t in v if isinstance(t, str)][:5] if isinstance(v, list) else []
+
+
+def _stat(pid) -> list[str]:
+    """The fields of ``/proc/PID/stat`` after the name: state, parent, group, session, ..."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process and of its ended children; 0 where the system does not say."""
+    try:
+        return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
+
+
+def _runnable(pid: int) -> bool:
+    """Whether a process computes, or waits for a processor; False where the system does not say."""
+    try:
+        return _stat(pid)[0] == "R"
+    except (OSError, IndexError):
+        return False
+
+
+def _peak(pid: int) -> int:
+    """The largest that a running process was, in KiB; 0 where the system does not say."""
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(f"/proc/{pid}/status", encoding="utf-8") as file,
+    ):
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
+
+
+def _children() -> set[int]:
+    """Processes whose parent we are and whose session is not ours: what submissions left behind."""
+    if not sys.platform.startswith("linux"):
+        return set()
+    found = set()
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            if entry.isdigit():
+                stat = _stat(entry)
+                if int(stat[1]) == os.getpid() and int(stat[3]) != os.getsid(0):
+                    found.add(int(entry))
+    return found
+
+
+def _adopt_orphans():
+    """On Linux, become the parent of processes that a child left behind, so that they can be
+    found."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def _other_user(folder: Path, home: Path) -> tuple[int, int]:
+    """Where we are root, the user and group that the child becomes: ``student`` or nobody. Else -1,
+    -1."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return -1, -1
+    import pwd
+
+    for name in ("student", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            os.chmod(folder, 0o755)
+            for path in (home, *home.iterdir()):
+                os.chown(path, user.pw_uid, user.pw_gid)
+            return user.pw_uid, user.pw_gid
+    raise RuntimeError("grading as root needs a user named student or nobody")

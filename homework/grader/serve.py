@@ -1,0 +1,36 @@
+"""Models of ours that a submission may ask, and that count what was asked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from homework.grader.sandbox import Served
+from minadv import vjp
+
+
+class _Differentiable:
+    """Answers ``("logits", x)`` and ``("vjp", x, g)`` of a model."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, what: str, x, g=None):
+        value, pull = vjp(self.model, x)
+        return value if what == "logits" else pull(g)
+
+
+def network(model) -> Served:
+    """A minadv model that the student may evaluate and differentiate."""
+    return Served(_Differentiable(model), "model")
+
+
+def affine(W, b) -> Served:
+    """The model ``x @ W.T + b``; W (K, D) and b (K,) whole, so that its answers are exact."""
+    w = np.ascontiguousarray(W.T)
+    source = f"lambda x: x @ np.array({w.tolist()}) + np.array({b.tolist()})"
+    return Served(_Differentiable(lambda x: x @ w + b), "model", source if w.size <= 24 else "")
+
+
+def function(f) -> Served:
+    """A plain function of arrays; ``asked`` holds its questions and answers."""
+    return Served(f)
