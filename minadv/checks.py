@@ -56,7 +56,7 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
-        number = float(value)
+        number = float(value) + 0.0  # not -0.0
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
