@@ -230,7 +230,7 @@ def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0)
     AssertionError
         Naming the array of ``xs`` and the component, if an error exceeds ``tolerance``.
     """
-    if not isinstance(h, numbers.Real) or not h > 0:
+    if not isinstance(h, numbers.Real) or not 0 < h < 1e300:
         raise ValueError(f"h must be a number > 0, got {h!r}")
     if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
         raise ValueError(f"tolerance must be a number >= 0, got {tolerance!r}")

@@ -79,7 +79,8 @@ def soft_cross_entropy(logits, p, temperature: float = 1.0):
     ``p``: soft labels (N, K), whose rows add up to 1. ``temperature``: T > 0.
     """
     temperature = check_number("temperature", temperature, above=0)
-    _numbers("logits", logits)
+    if _numbers("logits", logits).ndim != 2:
+        raise ValueError(f"logits must be (N, K), got shape {raw(logits).shape}")
     if _numbers("p", p).shape != raw(logits).shape:
         raise ValueError(
             f"p must have the shape of the logits, {raw(logits).shape}, got {raw(p).shape}"

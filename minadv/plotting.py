@@ -578,7 +578,7 @@ def heatmap(
 def _checked(x, bounds, name: str) -> np.ndarray:
     """``x`` as a NumPy batch of images inside ``bounds``: pixels outside would be shown as if they
     were inside."""
-    x = to_numpy(x)
+    x = to_numpy(check_array(name, x))
     low, high = check_bounds(bounds)
     if x.dtype.kind != "f":
         raise TypeError(f"{name} must be floating point, got dtype {x.dtype}")

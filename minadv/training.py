@@ -219,7 +219,7 @@ def fit(
             raise ValueError("give loss or objective, not both")
     if optimizer is None:
         optimizer = Adam()
-    elif isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+    elif isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer must be an object such as Adam(0.001), got {optimizer!r}")
     epochs, batch_size = (
         check_count("epochs", epochs, least=0),

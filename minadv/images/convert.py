@@ -64,7 +64,7 @@ def from_8bit(pixels, *, bounds: tuple[float, float] = (0.0, 1.0), dtype=np.floa
             f"{getattr(pixels, 'dtype', type(pixels).__name__)}"
         )
     try:
-        np.finfo(dtype)
+        np.finfo(np.dtype(dtype))
     except (TypeError, ValueError):
         raise TypeError(f"dtype must be a floating-point one, got {dtype!r}") from None
     low, high = check_bounds(bounds, dtype)
