@@ -30,7 +30,8 @@ def a1(g: Grading):
         g.close(
             got,
             right,
-            f"each number of an array {shape} that is stretched to {v.shape} gets the sum of the g of its copies",
+            f"each number of an array {shape} that is stretched to {v.shape} gets the sum of the g "
+            "of its copies",
             tolerance=0,
         )
 
@@ -50,7 +51,8 @@ def _bilinear(g: Grading, name, f, a, b, v):
             place = ", ".join(map(str, i))
             g.expect(
                 got[i] == right,
-                f"{who}[{place}] + 1 changes the sum of g * result by {right:g}, and g_{who}[{place}] is {got[i]:g}",
+                f"{who}[{place}] + 1 changes the sum of g * result by {right:g}, and "
+                f"g_{who}[{place}] is {got[i]:g}",
             )
 
 
@@ -120,7 +122,8 @@ def _gradients(g: Grading, sizes_, edges, factors, output, v, inputs, times=1, r
             g.expect(good, f"the derivative by node {k} is no array of numbers")
             g.expect(
                 array.shape == (sizes_[k],),
-                f"the derivative by node {k} has the shape {array.shape}, the node has {(sizes_[k],)}",
+                f"the derivative by node {k} has the shape {array.shape}, the node has "
+                f"{(sizes_[k],)}",
             )
     return value
 
@@ -157,7 +160,8 @@ def b1(g: Grading):
             shown = " + ".join(map(str, products[:8])) or "0"
             g.expect(
                 value[node][0] == sum(products),
-                f"the derivative by node {node} is the sum over {len(paths)} paths of the products of their "
+                f"the derivative by node {node} is the sum over {len(paths)} paths of the products "
+                "of their "
                 f"factors, {shown} = {sum(products)}, not {value[node][0]:g}",
             )
 
@@ -274,7 +278,8 @@ def _apply(name, a, b):
 
 
 def _forward(steps, xs, k, i):
-    """The derivative of the program by number ``i`` of ``xs[k]``, in forward mode on Python's integers."""
+    """The derivative of the program by number ``i`` of ``xs[k]``, in forward mode on Python's
+    integers."""
     values = [np.vectorize(int, otypes=[object])(x) for x in xs]
     slopes = [v * 0 for v in values]
     slopes[k][i] = 1
@@ -304,7 +309,11 @@ def d1(g: Grading):
         got, pulled = value
         right, _ = _forward(steps, xs, 0, (0, 0))
         right = right.astype(float)
-        g.expect(isinstance(got, np.ndarray) and got.shape == right.shape, "the value must be the array that f gives", right)  # fmt: skip
+        g.expect(
+            isinstance(got, np.ndarray) and got.shape == right.shape,
+            "the value must be the array that f gives",
+            right,
+        )
         g.close(got, right, "the value must be the array that f gives", tolerance=0)
         for count, (v, arrays) in enumerate(zip(gs, pulled, strict=True), 1):
             for k, x in enumerate(xs):
@@ -317,7 +326,8 @@ def d1(g: Grading):
                     slope = int((v.astype(int) * _forward(steps, xs, k, i)[1]).sum())
                     g.expect(
                         arrays[k][i] == slope,
-                        f"pull {count}: the derivative by x{k}[{i[0]}, {i[1]}] is {slope} in forward mode, and "
+                        f"pull {count}: the derivative by x{k}[{i[0]}, {i[1]}] is {slope} in "
+                        "forward mode, and "
                         f"{arrays[k][i]:g} backwards",
                     )
 
@@ -342,15 +352,36 @@ HOMEWORK = Homework(
     },
     kit=(),
     checks=(
-        Check("A1", 10, "unbroadcast: the sum over all copies, in the shape asked for", a1, ("unbroadcast",)),
-        Check("A2", 10, "add and multiply: g_a tells how the result changes with a", a2, ("add_vjp", "multiply_vjp")),
+        Check(
+            "A1",
+            10,
+            "unbroadcast: the sum over all copies, in the shape asked for",
+            a1,
+            ("unbroadcast",),
+        ),
+        Check(
+            "A2",
+            10,
+            "add and multiply: g_a tells how the result changes with a",
+            a2,
+            ("add_vjp", "multiply_vjp"),
+        ),
         Check("A3", 10, "matmul: g_a tells how the result changes with a", a3, ("matmul_vjp",)),
-        Check("A4", 10, "relu and logsumexp, at 0 and at 10,000", a4, ("relu_vjp", "logsumexp_vjp")),
+        Check(
+            "A4", 10, "relu and logsumexp, at 0 and at 10,000", a4, ("relu_vjp", "logsumexp_vjp")
+        ),
         Check("B1", 10, "the sum over all paths of the products of their factors", b1, GRAPH),
         Check("B2", 10, "each rule once: 60 times x = x + x gives 2^60", b2, GRAPH),
         Check("B3", 5, "0 for what is not used; g for the output; a second call", b3, GRAPH),
         Check("B4", 5, "a chain of 5,000 nodes", b4, GRAPH),
         Check("C1", 10, "(f(x + h e_i) - f(x - h e_i)) / 2h, exactly", c1, ("central_difference",)),
-        Check("D1", 20, "pull agrees with forward mode on whole numbers", d1, ("vjp", "run_program"), EARLIER),
+        Check(
+            "D1",
+            20,
+            "pull agrees with forward mode on whole numbers",
+            d1,
+            ("vjp", "run_program"),
+            EARLIER,
+        ),
     ),
-)  # fmt: skip
+)

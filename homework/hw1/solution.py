@@ -101,8 +101,8 @@ def backward(output, g, inputs):
 
     output: a Node; g: an array in its shape; inputs: a list of Nodes. Returns a list of arrays, one
     per input, in its shape. 0 where the output does not depend on it. Where the output is itself an
-    input: g, and nothing else. Calls each rule at most once. The nodes stay as they are, so a second
-    call gives the same. Works in a chain of 5,000 nodes.
+    input: g, and nothing else. Calls each rule at most once. The nodes stay as they are, so a
+    second call gives the same. Works in a chain of 5,000 nodes.
 
     >>> x = Node(np.array([3.0]))
     >>> y = Node(x.value * 2, [(x, lambda g: 2 * g)])

@@ -47,13 +47,15 @@ def a1(g: Grading):
             far = np.abs(then - here).max()
             g.expect(
                 far <= eps / steps * (1 + 1e-6),
-                f"from question {i + 1} to {name} a pixel moves by {far:.4g}, more than eps / T = {eps / steps:.4g}",
+                f"from question {i + 1} to {name} a pixel moves by {far:.4g}, more than eps / T = "
+                f"{eps / steps:.4g}",
                 right,
             )
             g.close(
                 then,
                 right,
-                f"{name} must be the newest iterate: question {i + 1} plus eps / T * sign(answer {i + 1}), "
+                f"{name} must be the newest iterate: question {i + 1} plus eps / T * sign(answer "
+                f"{i + 1}), "
                 f"limited to [low, high]",
             )
 
@@ -85,7 +87,8 @@ def a2(g: Grading):
         g.close(
             z,
             right,
-            f"the gradient never changes, so it must end at x + eps * sign(gradient), limited to [low, high]; "
+            "the gradient never changes, so it must end at x + eps * sign(gradient), limited to "
+            "[low, high]; "
             f"the gradient is {W.tolist()}",
             steps * 1e-12,
         )
@@ -120,7 +123,8 @@ def b1(g: Grading):
         scale = 1e-9 * max(1, float(((z - p) ** 2).sum()))
         g.expect(
             gain[i] <= scale,
-            f"it is not the nearest: on the way from it to {q[i].round(4).tolist()}, which is in the ball, one comes "
+            f"it is not the nearest: on the way from it to {q[i].round(4).tolist()}, which is in "
+            "the ball, one comes "
             f"nearer to z",
             right,
         )
@@ -227,13 +231,18 @@ def d2(g: Grading):
         if norm == "linf":
             for i in range(D):
                 off = _kolmogorov((z[:, i] + 1) / 2)
-                g.expect(off < 0.06, f"linf: pixel {i} is not uniform in [x - eps, x + eps]: its distribution is off by {off:.2g}")  # fmt: skip
+                g.expect(
+                    off < 0.06,
+                    f"linf: pixel {i} is not uniform in [x - eps, x + eps]: its distribution is "
+                    f"off by {off:.2g}",
+                )
             continue
         r = np.sqrt((z * z).sum(axis=1))
         off, half = _kolmogorov(r**D), float((r <= 0.5).mean())
         g.expect(
             off < 0.06,
-            f"l2 in {D} dimensions: {half:.3f} of the draws are within eps / 2, and the ball of half the radius has "
+            f"l2 in {D} dimensions: {half:.3f} of the draws are within eps / 2, and the ball of "
+            "half the radius has "
             f"{0.5**D:.3f} of the volume",
         )
         if D == 2:
@@ -281,7 +290,8 @@ def e1(g: Grading):
             )
             g.expect(
                 is_one,
-                f"image {i}: best is a {words[sb]} with score {b:g}, new is a {words[sn]} with score {v:g}, "
+                f"image {i}: best is a {words[sb]} with score {b:g}, new is a {words[sn]} with "
+                f"score {v:g}, "
                 f"so {'new' if wins else 'best'} must be kept, all of it",
             )
 
@@ -307,8 +317,17 @@ def f1(g: Grading):
             right &= y == 2
             t, words = np.full(len(x), 6), "a 6"
         x, t = x[right], t[right]
-        z = g.call("pgd", network(net), x, target=t, eps=0.4, alpha=0.04, steps=20,
-                   rng=np.random.SeedSequence(i), shape=x.shape)  # fmt: skip
+        z = g.call(
+            "pgd",
+            network(net),
+            x,
+            target=t,
+            eps=0.4,
+            alpha=0.04,
+            steps=20,
+            rng=np.random.SeedSequence(i),
+            shape=x.shape,
+        )
         _in_the_ball(g, z, x, 0.4)
         hits = int((net(z).argmax(axis=1) == t).sum())
         g.expect(
@@ -338,8 +357,10 @@ def _better_of_the_trace(g: Grading, served, z, x, y, eps, norm):
         if lost.any():
             i = int(lost.argmax())
             g.fail(
-                f"{norm}: image {i}: it returns a {'success' if success[i] else 'failure'} with score {score[i]:.4g}, "
-                f"and had seen a {'success' if s[i] else 'failure'} with score {m[i]:.4g}: keep the best"
+                f"{norm}: image {i}: it returns a {'success' if success[i] else 'failure'} with "
+                f"score {score[i]:.4g}, "
+                f"and had seen a {'success' if s[i] else 'failure'} with score {m[i]:.4g}: keep "
+                "the best"
             )
 
 
@@ -385,15 +406,45 @@ HOMEWORK = Homework(
     },
     kit=("backend", "autograd", "ops"),
     checks=(
-        Check("A1", 15, "T steps of eps / T, each with the gradient at the newest z", a1, ("iterate",)),
-        Check("A2", 10, "on a linear model: x + eps * sign(W), limited to [low, high]", a2, ("iterate",)),
+        Check(
+            "A1", 15, "T steps of eps / T, each with the gradient at the newest z", a1, ("iterate",)
+        ),
+        Check(
+            "A2",
+            10,
+            "on a linear model: x + eps * sign(W), limited to [low, high]",
+            a2,
+            ("iterate",),
+        ),
         Check("B1", 10, "outside: x + eps * (z - x) / ||z - x||", b1, ("project_l2",)),
         Check("B2", 10, "inside: z bit for bit; each image for itself", b2, ("project_l2",)),
-        Check("C1", 10, "sign(g), or length 1; 0 stays 0; 1e-200 does not underflow", c1, ("steepest",)),
-        Check("D1", 5, "inside the ball and the bounds; the same seed, the same start", d1, ("random_start",)),
-        Check("D2", 10, "uniform in the ball, and a draw of its own for each image", d2, ("random_start",)),
+        Check(
+            "C1",
+            10,
+            "sign(g), or length 1; 0 stays 0; 1e-200 does not underflow",
+            c1,
+            ("steepest",),
+        ),
+        Check(
+            "D1",
+            5,
+            "inside the ball and the bounds; the same seed, the same start",
+            d1,
+            ("random_start",),
+        ),
+        Check(
+            "D2",
+            10,
+            "uniform in the ball, and a draw of its own for each image",
+            d2,
+            ("random_start",),
+        ),
         Check("E1", 15, "success beats failure, then the higher score wins", e1, ("keep_best",)),
-        Check("F1", 10, "targeted: it reaches the target on 90 % of the images", f1, ("pgd",), EARLIER),
-        Check("F2", 5, "untargeted: as often as it should, and the best it saw", f2, ("pgd",), EARLIER),
+        Check(
+            "F1", 10, "targeted: it reaches the target on 90 % of the images", f1, ("pgd",), EARLIER
+        ),
+        Check(
+            "F2", 5, "untargeted: as often as it should, and the best it saw", f2, ("pgd",), EARLIER
+        ),
     ),
-)  # fmt: skip
+)

@@ -19,14 +19,33 @@ BUGS = (
     Bug(
         "the answer's derivative for the sum",
         "return pull(is_t.astype(float)), pull((~is_t).astype(float))",
-        "dt = pull(is_t.astype(float)); return dt, pull(np.eye(logits.shape[1])[logits.argmax(1)]) - dt",
+        "dt = pull(is_t.astype(float)); return dt, pull(np.eye(logits.shape[1])[logits.argmax(1)]) "
+        "- dt",
         {"A1"},
         ("all the other logits",),
     ),
     Bug("without (1 - F_t)", "pull(p_t * (is_t - p))", "pull(p_t * is_t)", {"A2"}, ("1 - F_t",)),
-    Bug("and for or", "(dt < 0) | (do > 0)", "(dt < 0) & (do > 0)", {"B1", "B2"}, ("the saliency is 0",)),
-    Bug("the sign of theta is ignored", "    if theta < 0:\n        dt, do = -dt, -do\n", "", {"B2"}, ("theta = -0.5",)),
-    Bug("argmax of zeros", "np.where(S.max(axis=1) > 0, S.argmax(axis=1), -1)", "S.argmax(axis=1)", {"C1"}, ("not 0",)),
+    Bug(
+        "and for or",
+        "(dt < 0) | (do > 0)",
+        "(dt < 0) & (do > 0)",
+        {"B1", "B2"},
+        ("the saliency is 0",),
+    ),
+    Bug(
+        "the sign of theta is ignored",
+        "    if theta < 0:\n        dt, do = -dt, -do\n",
+        "",
+        {"B2"},
+        ("theta = -0.5",),
+    ),
+    Bug(
+        "argmax of zeros",
+        "np.where(S.max(axis=1) > 0, S.argmax(axis=1), -1)",
+        "S.argmax(axis=1)",
+        {"C1"},
+        ("not 0",),
+    ),
     Bug("the two best single pixels", _PAIR, _SINGLES, {"D1"}, ("saliency",)),
     Bug("a pixel with itself", "k=1)", "k=0)", {"D1", "D2"}, ("no pair with p < q",)),
     Bug(
@@ -44,5 +63,7 @@ BUGS = (
         {"E1", "E3"},
         ("stopped without success",),
     ),
-    Bug("goes on after the success", "free & todo[:, None]", "free", {"E2"}, ("after the success",)),
-)  # fmt: skip
+    Bug(
+        "goes on after the success", "free & todo[:, None]", "free", {"E2"}, ("after the success",)
+    ),
+)

@@ -81,7 +81,8 @@ def _saliency(g: Grading, theta, low):
         for i in np.ndindex(dt.shape):
             g.expect(
                 S[i] == right[i],
-                f"theta = {theta:g}, dt = {dt[i]:g}, do = {do[i]:g}: the saliency is {right[i]:g}, and "
+                f"theta = {theta:g}, dt = {dt[i]:g}, do = {do[i]:g}: the saliency is {right[i]:g}, "
+                "and "
                 f"it gives {S[i]:g}",
                 right,
             )
@@ -146,7 +147,8 @@ def _pair(g: Grading, dt, do, free, value):
         if not every:
             g.expect(
                 (p, q) == (-1, -1),
-                f"image {i}: no pair of free pixels is admissible, so it is (-1, -1), not ({p}, {q})",
+                f"image {i}: no pair of free pixels is admissible, so it is (-1, -1), not ({p}, "
+                f"{q})",
             )
             continue
         top = max(every, key=every.get)
@@ -225,7 +227,8 @@ def _what_may_change(g: Grading, z, x, t, model, outputs, theta, budget):
             right = float(np.clip(x[i, p] + k * theta, 0, 1))
             g.expect(
                 abs(z[i, p] - right) <= 1e-9,
-                f"image {i}, pixel {p}: {x[i, p]:g} became {z[i, p]:g}; {k} steps of theta = {theta:g} "
+                f"image {i}, pixel {p}: {x[i, p]:g} became {z[i, p]:g}; {k} steps of theta = "
+                f"{theta:g} "
                 f"give {right:g}",
             )
         g.expect(
@@ -237,7 +240,8 @@ def _what_may_change(g: Grading, z, x, t, model, outputs, theta, budget):
             p = moved[0]
             g.expect(
                 S_x[i, p] >= top * (1 - 1e-6),
-                f"image {i}: it chose pixel {p} with saliency {S_x[i, p]:.4g}, and the largest is {top:.4g}",
+                f"image {i}: it chose pixel {p} with saliency {S_x[i, p]:.4g}, and the largest is "
+                f"{top:.4g}",
             )
         if labels_now[i] == t[i]:
             continue
@@ -248,7 +252,8 @@ def _what_may_change(g: Grading, z, x, t, model, outputs, theta, budget):
         p = int(left.argmax())
         g.expect(
             left[p] <= 1e-9,
-            f"image {i}: it stopped without success after {len(moved)} changed pixels of {budget}; pixel {p}, now "
+            f"image {i}: it stopped without success after {len(moved)} changed pixels of {budget}; "
+            f"pixel {p}, now "
             f"{z[i, p]:g}, has the saliency {left[p]:.4g} and may change",
         )
 
@@ -338,7 +343,8 @@ def e3(g: Grading):
         need = share(g.reference.jsma(net, given, x, t, 1.0, 12, (0.0, 1.0))) - 4
         g.expect(
             share(z) >= need,
-            f"with {outputs}, {share(z)} of {len(x)} images of a {source} become a {target}, expected "
+            f"with {outputs}, {share(z)} of {len(x)} images of a {source} become a {target}, "
+            "expected "
             f"at least {need}",
         )
 
@@ -358,15 +364,48 @@ HOMEWORK = Homework(
     },
     kit=("backend", "autograd", "ops"),
     checks=(
-        Check("A1", 10, "logits: the target's derivative, and the sum of the others", a1, ("forward_derivative",)),
-        Check("A2", 10, "probabilities: F_t (1 - F_t) times the slope of the log-odds", a2, ("forward_derivative",)),
+        Check(
+            "A1",
+            10,
+            "logits: the target's derivative, and the sum of the others",
+            a1,
+            ("forward_derivative",),
+        ),
+        Check(
+            "A2",
+            10,
+            "probabilities: F_t (1 - F_t) times the slope of the log-odds",
+            a2,
+            ("forward_derivative",),
+        ),
         Check("B1", 10, "theta > 0: each sign of dt and do", b1, ("saliency",)),
         Check("B2", 5, "theta < 0: both conditions mirrored", b2, ("saliency",)),
         Check("C1", 10, "the largest S of a free pixel; -1 if there is none", c1, ("best_pixel",)),
         Check("D1", 15, "no pair has a larger saliency", d1, ("best_pair",)),
         Check("D2", 5, "two different free pixels; -1, -1 if there is no pair", d2, ("best_pair",)),
-        Check("E1", 15, "whole steps of theta, within the budget, as long as it may go on", e1, ("jsma",), EARLIER),
-        Check("E2", 10, "it stops at the first success, and where the map is 0", e2, ("jsma",), EARLIER),
-        Check("E3", 10, "12 pixels turn digits into others, as often as they should", e3, ("jsma",), EARLIER),
+        Check(
+            "E1",
+            15,
+            "whole steps of theta, within the budget, as long as it may go on",
+            e1,
+            ("jsma",),
+            EARLIER,
+        ),
+        Check(
+            "E2",
+            10,
+            "it stops at the first success, and where the map is 0",
+            e2,
+            ("jsma",),
+            EARLIER,
+        ),
+        Check(
+            "E3",
+            10,
+            "12 pixels turn digits into others, as often as they should",
+            e3,
+            ("jsma",),
+            EARLIER,
+        ),
     ),
-)  # fmt: skip
+)

@@ -95,10 +95,10 @@ def jsma(model, derivative, x, target, theta, budget, bounds):
     """Change one pixel per step, the most salient, until the largest logit is the target's.
 
     Each step adds theta to the best pixel of each image that is not yet successful, and limits it
-    to the bounds. A pixel that is at the end of its way (theta > 0: at the upper bound) is not free.
-    At most `budget` pixels of an image change. A pixel that has changed may change again, also
-    when the budget is used up. An image stops when it is successful, or when no free pixel has a
-    saliency above 0.
+    to the bounds. A pixel that is at the end of its way (theta > 0: at the upper bound) is not
+    free. At most `budget` pixels of an image change. A pixel that has changed may change again,
+    also when the budget is used up. An image stops when it is successful, or when no free pixel has
+    a saliency above 0.
 
     model: images to logits; derivative: a function of (z, target) that gives what
     forward_derivative gives; x: (N, D), inside the bounds; target: (N,) integers; theta: not 0;
