@@ -32,6 +32,9 @@ from minadv.defenses.vae import VAE, negative_elbo
 from minadv.layers import Layer
 
 HERE = Path(__file__).resolve().parent
+# In a checkout beside the lessons; an installed package is no place to write to.
+IN_CHECKOUT = (HERE.parent / "pyproject.toml").exists()
+OUT = HERE / "output" if IN_CHECKOUT else Path("lessons-output")
 DATA = ("sample", "digits", "mnist")
 
 
@@ -40,7 +43,7 @@ class Settings:
     """A lesson's images, where its random numbers start, and where its figures go."""
 
     data: str = "sample"
-    out: Path = HERE / "output"
+    out: Path = OUT
     progress: bool = field(default_factory=sys.stderr.isatty)
     seed: int = 0
     lesson: str = "notebook"  # the lesson that runs; the runner says which
@@ -112,7 +115,7 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=HERE / "output",
+        default=OUT,
         help="folder for figures, printed text and trained models",
     )
     return parser

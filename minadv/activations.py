@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from minadv.backend import array_module
+from minadv.checks import check_array, check_count
 from minadv.layers import Sequential
 from minadv.parallel import in_chunks
 
@@ -19,6 +20,7 @@ def activation_maps(model: Sequential, x, x_adv, *, layer: int):
     output is images, in ``model``. (D8)
     """
     _check(model, x, x_adv)
+    layer = check_count("layer", layer, least=-len(model), most=len(model) - 1)
     part = model[: range(len(model))[layer] + 1]
 
     def difference(x, x_adv):
@@ -69,5 +71,8 @@ def _check(model, x, x_adv):
             "model must be a Sequential, whose layers can be looked into, got "
             f"{type(model).__name__}"
         )
+    for name, images in (("x", x), ("x_adv", x_adv)):
+        if check_array(name, images).dtype.kind != "f":
+            raise TypeError(f"{name} must be floating point, got {images.dtype}")
     if x.shape != x_adv.shape:
         raise ValueError(f"x and x_adv must have one shape, got {x.shape} and {x_adv.shape}")

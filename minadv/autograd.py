@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import numbers
 from collections.abc import Callable
 
 import numpy as np
@@ -86,6 +87,8 @@ def vjp(f: Callable, *xs):
     derivatives are
     supported). Raises :class:`ValueError` for a ``g`` of another shape.
     """
+    if not callable(f):
+        raise TypeError(f"f must be a function, got {f!r}")
     if not xs:
         raise TypeError("vjp needs at least one array to differentiate with respect to")
     inputs = [Tensor(_differentiable(x, i)) for i, x in enumerate(xs)]
@@ -107,13 +110,16 @@ def vjp(f: Callable, *xs):
 def _differentiable(x, position: int):
     if isinstance(x, Tensor):
         raise TypeError(
-            f"argument {position} is already being differentiated: "
+            f"xs[{position}] is already being differentiated: "
             "minadv differentiates once (first order only)"
         )
-    if not hasattr(x, "dtype"):
-        x = np.asarray(x)
+    if not isinstance(getattr(x, "dtype", None), np.dtype):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise TypeError(f"xs[{position}] must be a floating-point array: {error}") from None
     if x.dtype.kind != "f":
-        raise TypeError(f"argument {position} must be a floating-point array, got dtype {x.dtype}")
+        raise TypeError(f"xs[{position}] must be a floating-point array, got dtype {x.dtype}")
     return array_module(x).asarray(x)
 
 
@@ -178,7 +184,9 @@ def jacobian(f: Callable, x):
     one forward pass, and one pull per column for the whole batch.
     """
     value, pull = vjp(f, x)
-    if value.ndim != 2 or len(value) != len(x):
+    if np.ndim(x) == 0:
+        raise ValueError(f"x must be a batch, (N, ...), got {x!r}")
+    if value.ndim != 2 or len(value) != len(x) or value.shape[1] == 0:
         raise ValueError(
             f"f must map a batch of {len(x)} to shape ({len(x)}, K), got {value.shape}"
         )
@@ -220,11 +228,22 @@ def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0)
     Raises
     ------
     AssertionError
-        Naming the argument and the component, if an error exceeds ``tolerance``.
+        Naming the array of ``xs`` and the component, if an error exceeds ``tolerance``.
     """
-    xs = tuple(array_module(x).asarray(x, dtype=np.float64) for x in xs)
+    if not isinstance(h, numbers.Real) or not 0 < h < 1e300:
+        raise ValueError(f"h must be a number > 0, got {h!r}")
+    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
+        raise ValueError(f"tolerance must be a number >= 0, got {tolerance!r}")
+    try:
+        xs = tuple(array_module(x).asarray(x, dtype=np.float64) for x in xs)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"xs must be arrays of real numbers: {error}") from None
+    try:
+        rng = np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"rng must be a numpy.random.Generator or a seed: {error}") from None
     value, pull = vjp(f, *xs)
-    v = like(np.random.default_rng(rng).standard_normal(value.shape), value)
+    v = like(rng.standard_normal(value.shape), value)
     gradients = pull(v) if len(xs) > 1 else (pull(v),)
     worst = 0.0
     for position, (x, gradient) in enumerate(zip(xs, gradients, strict=True)):
@@ -239,7 +258,7 @@ def gradcheck(f: Callable, *xs, h: float = 1e-6, tolerance: float = 1e-6, rng=0)
             error = abs(analytic - numeric) / max(1.0, abs(numeric))
             if not error <= tolerance:
                 raise AssertionError(
-                    f"argument {position} at {index}: "
+                    f"xs[{position}] at {index}: "
                     f"VJP {analytic:.9g}, central difference {numeric:.9g}"
                 )
             worst = max(worst, error)

@@ -30,9 +30,9 @@ class BackendError(RuntimeError):
 
 
 def _load(name: str) -> ModuleType:
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise ValueError(
-            "the backend (use_backend, MINADV_BACKEND) must be one of "
+            "name, the backend (use_backend, MINADV_BACKEND) must be one of "
             f"{', '.join(BACKENDS)}, got {name!r}"
         )
     if name == "numpy":

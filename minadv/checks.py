@@ -8,10 +8,12 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from minadv.backend import Array, array_module
+from minadv.backend import Array, array_module, to_numpy
 
 
 def largest_size(dtype) -> float:
@@ -54,7 +56,7 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     try:
-        number = float(value)
+        number = float(value) + 0.0  # not -0.0
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
@@ -128,6 +130,46 @@ def check_function(name: str, value, form: str, *args, **kwargs):
     return value
 
 
+def check_flag(name: str, value) -> bool:
+    """Return ``value``, True or False, NumPy's included, as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_text(name: str, value) -> str:
+    """Return ``value`` if it is text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {value!r}")
+    return value
+
+
+def check_path(name: str, value) -> Path:
+    """``value``, text or a path, as a :class:`~pathlib.Path`."""
+    try:
+        return Path(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a path, got {value!r}") from None
+
+
+def check_reals(name: str, value) -> np.ndarray:
+    """``value``, an array or nested lists of real numbers, as a NumPy array of floating point."""
+    try:
+        array = to_numpy(value)
+        if array.dtype.kind not in "fiub" and not (array.dtype == object and array.size):
+            raise TypeError(f"dtype {array.dtype}")
+        return array if array.dtype.kind == "f" else array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name} must hold real numbers: {error}") from None
+
+
+def check_mapping(name: str, value, form: str) -> Mapping:
+    """Return ``value`` if it is a mapping with texts as keys, such as ``form`` shows."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name} must be a dictionary {form}, got {value!r}")
+    return value
+
+
 def check_array(name: str, value) -> Array:
     """``value``, a NumPy or CuPy array; else a :class:`TypeError` that says how to make one."""
     if not isinstance(value, array_module(value).ndarray):
@@ -166,19 +208,19 @@ def check_rng(rng) -> np.random.Generator:
     raise TypeError(f"rng must be a numpy.random.Generator or a seed, an integer >= 0, got {rng!r}")
 
 
-def check_bounds(bounds, dtype=np.float64) -> tuple[float, float]:
+def check_bounds(bounds, dtype=np.float64, *, name: str = "bounds") -> tuple[float, float]:
     """``(low, high)``, low < high, as numbers of ``dtype``, the images' own."""
     try:
         low, high = bounds
     except (TypeError, ValueError):
-        raise ValueError(f"bounds must be two numbers (low, high), got {bounds!r}") from None
+        raise ValueError(f"{name} must be two numbers (low, high), got {bounds!r}") from None
     most = largest_size(dtype)
     low, high = (
-        float(np.dtype(dtype).type(check_number("bounds", b, least=-most, most=most)))
+        float(np.dtype(dtype).type(check_number(name, b, least=-most, most=most)))
         for b in (low, high)
     )
     if not low < high:
-        raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
+        raise ValueError(f"{name} must be (low, high) with low < high, got {bounds!r}")
     return low, high
 
 

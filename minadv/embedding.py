@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from minadv.backend import array_module, like
-from minadv.checks import check_count, check_number
+from minadv.checks import check_array, check_count, check_flag, check_number
 from minadv.parallel import map_chunks, one_blas_thread
 
 __all__ = [
@@ -227,6 +227,8 @@ def joint_probabilities(conditional):
 
     van der Maaten and Hinton (2008), section 3.1. D7.
     """
+    if check_array("conditional", conditional).dtype.kind != "f":
+        raise TypeError(f"conditional must be floating point, got {conditional.dtype}")
     if conditional.ndim != 2 or conditional.shape[0] != conditional.shape[1]:
         raise ValueError(f"conditional must be (N, N), got shape {conditional.shape}")
     return (conditional + conditional.T) / (2 * len(conditional))
@@ -255,6 +257,8 @@ def kl_divergence(p, y) -> float:
         return kernel.sum(axis=1), (p * xp.log(ratio)).sum(axis=1)
 
     z, kl = map_chunks(partial_sums, xp.arange(len(y)), p, chunk=_rows_at_a_time(y))
+    if not float(z.sum()) > 0:
+        raise ValueError("y must hold points close enough for their kernel not to vanish")
     return float(kl.sum()) + math.log(
         float(z.sum())
     )  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
@@ -289,6 +293,7 @@ def kl_gradient(p, y, exaggeration=1.0):
     )
     # Eq. 4: q_ij = kernel_ij / z; so these sums have the weights w_ij = (alpha p_ij - q_ij)
     # kernel_ij
+    exaggeration = check_number("exaggeration", exaggeration, least=0)
     sums = exaggeration * attraction - repulsion / z.sum()  # (N, components + 1)
     return 4 * (sums[:, -1:] * y - sums[:, :-1])  # Eq. 5
 
@@ -349,15 +354,16 @@ def tsne(
     check_count("components", components, least=1)
     check_count("steps", steps, least=0)
     check_number("early_exaggeration", early_exaggeration, least=1)
+    progress = check_flag("progress", progress)
     check_count("exaggeration_steps", exaggeration_steps, least=0)
-    if len(momentum) != 2:
+    if not isinstance(momentum, tuple | list) or len(momentum) != 2:
         raise ValueError(
             f"momentum must be two numbers, before and after the switch, got {momentum!r}"
         )
     for alpha in momentum:
         check_number("momentum", alpha, least=0, most=1)
     conditional = conditional_probabilities(x, perplexity)
-    if learning_rate == "auto":
+    if isinstance(learning_rate, str) and learning_rate == "auto":
         learning_rate = len(x) / early_exaggeration
     check_number("learning_rate", learning_rate, least=0)
 
@@ -445,6 +451,11 @@ def _check_points(x):
 
 
 def _check_map(p, y):
+    for name, array in (("p", p), ("y", y)):
+        if check_array(name, array).dtype.kind != "f":
+            raise TypeError(f"{name} must be floating point, got {array.dtype}")
+    if y.ndim and len(y) < 2:
+        raise ValueError(f"y must hold at least two points, got shape {y.shape}")
     if y.ndim != 2 or p.shape != (len(y), len(y)):
         raise ValueError(
             f"p must be (N, N) and y (N, components), got shapes {p.shape} and {y.shape}"

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from minadv import ops
 from minadv.backend import array_module, like, to_numpy
+from minadv.checks import check_array, check_flag, check_function, check_reals
 from minadv.inference import logits, predict, probabilities
 
 __all__ = [
@@ -84,7 +85,7 @@ def robust_accuracy(model: Callable, x, y, *attacked) -> float:
     :func:`accuracy`.
     """
     robust = _correct(model, x, y)
-    for images in map(_images, attacked):
+    for images in (_images(one, "attacked") for one in attacked):
         if images.shape != x.shape:
             raise ValueError(
                 f"attacked must have the shape of x, {tuple(x.shape)}, got {tuple(images.shape)}"
@@ -124,7 +125,12 @@ def accuracy_curve(
     0, in pixel values; ``progress``, whether to show a bar (off by default). Raises
     :class:`ValueError` for a bad eps, and as :func:`accuracy`.
     """
-    epsilons = np.asarray(list(epsilons), dtype=float)
+    check_function("attack", attack, "attack(eps)", None)
+    try:
+        epsilons = list(epsilons)
+    except TypeError:
+        raise TypeError(f"epsilons must be one or more numbers, got {epsilons!r}") from None
+    epsilons, progress = check_reals("epsilons", epsilons), check_flag("progress", progress)
     if (
         epsilons.ndim != 1
         or epsilons.size == 0
@@ -136,7 +142,7 @@ def accuracy_curve(
         )
     rows = []
     for eps in tqdm(epsilons.tolist(), desc="eps", disable=not progress):
-        z, labels = _judge(model, _images(attack(eps)), y)
+        z, labels = _judge(model, _images(attack(eps), "attack(eps)"), y)
         p, predicted = ops.softmax(z), z.argmax(axis=1)
         rows.append([_mean(predicted == labels), _mean(_at(p, predicted)), _mean(_at(p, labels))])
     return EpsilonCurve(epsilons, *np.array(rows).T)
@@ -151,11 +157,17 @@ def transfer_matrix(models: Sequence[Callable], attack: Callable, y) -> np.ndarr
     one integer. Raises as :func:`accuracy`, and
     :class:`ValueError` without models.
     """
+    if not isinstance(models, Iterable) or isinstance(models, np.ndarray):
+        raise TypeError(f"models must be a list of models, got {models!r}")
+    models = list(models)
+    for model in models:
+        check_function("models", model, "model(x)", None)
     if not models:
         raise ValueError("models must hold at least one model, got none")
+    check_function("attack", attack, "attack(model)", None)
     rows = []
     for source in models:
-        images = _images(attack(source))
+        images = _images(attack(source), "attack(model)")
         rows.append([accuracy(judge, images, y) for judge in models])
     return np.array(rows)
 
@@ -194,7 +206,9 @@ def perturbation_summary(result, quantiles: Sequence[float] = (0.25, 0.75)) -> P
     Arguments: ``result``, an :class:`AttackResult`; ``quantiles``, shares from 0 to 1.
     Raises :class:`ValueError` for a share outside [0, 1], and when no example succeeded.
     """
-    quantiles = [float(q) for q in quantiles]
+    if not hasattr(result, "success"):
+        raise TypeError(f"result must be an AttackResult, got {type(result).__name__}")
+    quantiles = check_reals("quantiles", quantiles).ravel().tolist()
     if not all(0 <= q <= 1 for q in quantiles):
         raise ValueError(f"quantiles must lie in [0, 1], got {quantiles}")
     success = to_numpy(result.success)
@@ -365,14 +379,14 @@ def _mean(values) -> float:
     return float(to_numpy(values).mean(dtype=float))
 
 
-def _images(attacked):
+def _images(attacked, name: str):
     """The images of an attack's result, or the images themselves."""
-    return getattr(attacked, "x_adv", attacked)
+    return check_array(name, getattr(attacked, "x_adv", attacked))
 
 
 def _judge(model, x, y):
     """Logits (N, K) of at least one example, and its true labels (N,) beside them."""
-    if len(x) == 0:
+    if check_array("x", x).ndim == 0 or len(x) == 0:
         raise ValueError(f"x must hold at least one example, got shape {tuple(x.shape)}")
     z = logits(model, x)
     return z, like(_labels(y, z), z)
@@ -386,9 +400,7 @@ def _correct(model, x, y):
 def _labels(y, z) -> np.ndarray:
     """``y`` as N labels that index the logits ``z``."""
     count, classes = z.shape
-    y = to_numpy(y)
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"y must hold integers, got dtype {y.dtype}")
+    y = _integers(y, "y")
     if y.shape not in ((), (count,)):
         raise ValueError(
             f"y must be one integer or have shape ({count},), one label per example, got shape "
@@ -403,8 +415,23 @@ def _labels(y, z) -> np.ndarray:
     return np.broadcast_to(y, count)
 
 
+def _integers(y, name: str) -> np.ndarray:
+    try:
+        y = to_numpy(y)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold integers: {error}") from None
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got dtype {y.dtype}")
+    return y
+
+
 def _binary(y, name: str) -> np.ndarray:
-    y = to_numpy(y)
+    try:
+        y = to_numpy(y)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold labels 0 and 1: {error}") from None
+    if y.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold labels 0 and 1, got dtype {y.dtype}")
     if y.ndim != 1 or not ((y == 0) | (y == 1)).all():
         raise ValueError(
             f"{name} must hold labels 0 and 1, shape (N,), got {np.unique(y).tolist()[:5]}, shape "
@@ -420,7 +447,7 @@ def _share(part: int, rest: int, name: str, reason: str) -> float:
 
 
 def _sorted_scores(scores, name: str) -> np.ndarray:
-    scores = to_numpy(scores, dtype=float)
+    scores = check_reals(name, scores)
     if scores.ndim != 1 or scores.size == 0:
         raise ValueError(f"{name} must be one or more scores, shape (N,), got shape {scores.shape}")
     if not np.isfinite(scores).all():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from minadv import ops
 from minadv.autograd import raw, record
 from minadv.backend import array_module
+from minadv.checks import check_function
 from minadv.parallel import in_chunks, is_thread_safe
 
 __all__ = ["logits", "on_a_copy", "predict", "probabilities"]
@@ -23,6 +24,7 @@ def logits(model: Callable, x):
     Raises :class:`ValueError` or :class:`TypeError` unless the model returns one row of at least
     two finite floating-point numbers per example.
     """
+    check_function("model", model, "model(x)", None)
     return in_chunks(model, lambda part: check_logits(model(part), len(part)), x)
 
 

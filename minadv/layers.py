@@ -15,8 +15,15 @@ import numpy as np
 
 from minadv import ops
 from minadv.autograd import raw
-from minadv.backend import array_module, asarray, to_numpy
-from minadv.checks import check_choice, check_count, check_number, check_pair, check_rng
+from minadv.backend import array_module, asarray
+from minadv.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    check_pair,
+    check_reals,
+    check_rng,
+)
 from minadv.conv import avg_pool2d, conv2d, conv2d_transpose, depthwise_conv2d, max_pool2d
 
 __all__ = [
@@ -157,8 +164,14 @@ def initial_weight(shape: tuple, fan_in: int, fan_out: int, init: str, rng, dtyp
     dtype : dtype
         A floating-point one.
     """
-    if np.dtype(dtype).kind != "f":
-        raise TypeError(f"dtype must be a floating-point one, got {np.dtype(dtype)}")
+    try:
+        kind = np.dtype(dtype).kind
+    except TypeError:
+        kind = "?"
+    if kind != "f":
+        raise TypeError(
+            f"dtype must be a floating-point one, got {dtype if kind == '?' else np.dtype(dtype)}"
+        )
     check_choice("init", init, "glorot", "he")
     rng = check_rng(next(_layers_without_rng) if rng is None else rng)
     if init == "glorot":
@@ -427,7 +440,8 @@ class Normalize(Layer):
     """
 
     def __init__(self, mean, std):
-        self.mean, self.std = (np.asarray(to_numpy(v), dtype=np.float64) for v in (mean, std))
+        self.mean = check_reals("mean", mean).astype(np.float64)
+        self.std = check_reals("std", std).astype(np.float64)
         if not (
             np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()
         ):

@@ -16,7 +16,7 @@ import numpy as np
 from minadv import ops
 from minadv.autograd import raw, record
 from minadv.backend import array_module
-from minadv.checks import check_labels, check_number
+from minadv.checks import check_array, check_labels, check_number
 
 __all__ = [
     "binary_cross_entropy",
@@ -26,6 +26,14 @@ __all__ = [
     "soft_cross_entropy",
     "squared_error",
 ]
+
+
+def _numbers(name: str, value):
+    """The array of ``value``, an array of numbers or a Tensor."""
+    array = check_array(name, raw(value))
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
 
 
 def margin(logits, y):
@@ -39,7 +47,7 @@ def margin(logits, y):
 
     Raises :class:`ValueError` or :class:`TypeError` for anything but logits and their labels.
     """
-    z = raw(logits)
+    z = _numbers("logits", logits)
     if z.ndim != 2 or z.shape[1] < 2 or z.dtype.kind != "f":
         raise ValueError(
             f"logits must be floating-point (N, K) with K >= 2, got {z.dtype} of shape {z.shape}"
@@ -71,7 +79,9 @@ def soft_cross_entropy(logits, p, temperature: float = 1.0):
     ``p``: soft labels (N, K), whose rows add up to 1. ``temperature``: T > 0.
     """
     temperature = check_number("temperature", temperature, above=0)
-    if raw(p).shape != raw(logits).shape:
+    if _numbers("logits", logits).ndim != 2:
+        raise ValueError(f"logits must be (N, K), got shape {raw(logits).shape}")
+    if _numbers("p", p).shape != raw(logits).shape:
         raise ValueError(
             f"p must have the shape of the logits, {raw(logits).shape}, got {raw(p).shape}"
         )
@@ -80,7 +90,7 @@ def soft_cross_entropy(logits, p, temperature: float = 1.0):
 
 def squared_error(a, b):
     r""":math:`\tfrac{1}{2} \lVert a - b \rVert^2` over all that belongs to one example (A1)."""
-    if raw(a).shape != raw(b).shape:
+    if _numbers("a", a).shape != _numbers("b", b).shape:
         raise ValueError(f"a and b must have one shape, got {raw(a).shape} and {raw(b).shape}")
     difference = ops.subtract(a, b)
     return 0.5 * ops.sum(difference * difference, axis=tuple(range(1, raw(a).ndim)))
@@ -91,7 +101,8 @@ def binary_cross_entropy(logits, t):
 
     It is summed over all that belongs to one example.
     """
-    if raw(t).shape != raw(logits).shape:
+    _numbers("logits", logits)
+    if _numbers("t", t).shape != raw(logits).shape:
         raise ValueError(
             f"t must have the shape of the logits, {raw(logits).shape}, got {raw(t).shape}"
         )
@@ -105,7 +116,7 @@ def kl(p, q):
 
     0 · log 0 counts as 0. The result is infinite where q = 0 < p.
     """
-    if raw(p).shape != raw(q).shape:
+    if _numbers("p", p).shape != _numbers("q", q).shape:
         raise ValueError(f"p and q must have one shape, got {raw(p).shape} and {raw(q).shape}")
     support = raw(p) > 0
     with np.errstate(divide="ignore"):  # q = 0

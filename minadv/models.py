@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minadv.backend import asarray, like, to_numpy
-from minadv.checks import check_rng
+from minadv.checks import check_count, check_counts, check_path, check_rng
 from minadv.files import write_whole
 from minadv.layers import (
     AvgPool,
@@ -49,13 +49,19 @@ class LogisticRegression(Layer):
     names = ("weight", "bias")
 
     def __init__(self, weight, bias=0.0):
-        self.weight = asarray(weight)
+        try:
+            self.weight = asarray(weight)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"weight must be a floating-point vector (D,): {error}") from None
         if self.weight.ndim != 1 or self.weight.dtype.kind != "f":
             raise ValueError(
                 f"weight must be a floating-point vector (D,), "
                 f"got {self.weight.dtype} of shape {self.weight.shape}"
             )
-        self.bias = asarray(bias, dtype=self.weight.dtype)
+        try:
+            self.bias = asarray(bias, dtype=self.weight.dtype)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"bias must be a number, got {bias!r}") from None
 
     def apply(self, parameters, x, rng=None):
         flat = Flatten()(x)
@@ -84,7 +90,11 @@ def mlp(
     dtype : dtype
         Of the weights.
     """
-    rng = check_rng(rng)
+    rng, classes = check_rng(rng), check_count("classes", classes)
+    hidden = check_count("hidden", hidden)
+    if not isinstance(shape, tuple | list):
+        raise TypeError(f"shape must be a tuple of integers, such as (28, 28, 1), got {shape!r}")
+    shape = check_counts("shape", shape, *"HWC" if len(shape) == 3 else ["D"] * len(shape))
     return Sequential(
         Flatten(),
         Dense(int(np.prod(shape)), hidden, rng=rng, dtype=dtype),
@@ -119,9 +129,9 @@ def cnn(
     dtype : dtype
         Of the weights.
     """
-    rng = check_rng(rng)
-    h, w, c = shape
-    a, b, d = filters
+    rng, classes = check_rng(rng), check_count("classes", classes)
+    h, w, c = check_counts("shape", shape, "H", "W", "C")
+    a, b, d = check_counts("filters", filters, "first", "second", "third")
     size = [(((n - 3) // 2 + 1) - 3) // 2 + 1 for n in (h, w)]
     if min(size) < 1:
         raise ValueError(
@@ -166,8 +176,9 @@ def deep_cnn(
     dtype : dtype
         Of the weights.
     """
-    rng = check_rng(rng)
-    c, (a, b, d) = shape[-1], filters
+    rng, classes = check_rng(rng), check_count("classes", classes)
+    _, _, c = check_counts("shape", shape, "H", "W", "C")
+    a, b, d = check_counts("filters", filters, "first", "second", "third")
     layers: list[Layer] = []
     for c_out, stride in ((a, 1), (b, 2), (b, 1), (d, 2), (d, 1)):
         layers += [
@@ -205,14 +216,14 @@ def separable_cnn(
     dtype : dtype
         Of the weights.
     """
-    rng = check_rng(rng)
-    h, w, c = shape
+    rng, classes = check_rng(rng), check_count("classes", classes)
+    h, w, c = check_counts("shape", shape, "H", "W", "C")
     if min(h, w) < 5:
         raise ValueError(
             f"shape must be at least 5 x 5 for two steps of stride 2 and one pooling, got {h} x {w}"
         )
     how: dict[str, Any] = {"padding": "same", "rng": rng, "init": "he", "dtype": dtype}
-    a, b, d = filters
+    a, b, d = check_counts("filters", filters, "first", "second", "third")
     layers: list[Layer] = [Conv2D(c, a, 3, **how), ReLU()]
     for c_in, c_out in ((a, b), (b, d)):
         layers += [DepthwiseConv2D(c_in, 3, stride=2, **how), Conv2D(c_in, c_out, 1, **how), ReLU()]
@@ -226,12 +237,18 @@ def separable_cnn(
 # ---- weights on disk
 
 
+def _check_model(model):
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, which has parameters, got {model!r}")
+
+
 def save_weights(model: Layer, path) -> Path:
     """Write ``model.parameters`` to ``path`` (``.npz``), see :func:`minadv.files.write_whole`.
 
     A layer that is used twice is written under both names.
     """
-    path = Path(path)
+    path = check_path("path", path)
+    _check_model(model)
     if path.suffix != ".npz":
         raise ValueError(f"path must end in .npz, got {path}")
     content = BytesIO()
@@ -250,6 +267,8 @@ def load_weights(model: Layer, path) -> Layer:
     is damaged, does not hold weights, or its arrays are missing, unknown, or of another shape.
     The model then keeps the weights that it had.
     """
+    path = check_path("path", path)  # a number would be read as an open file's, and closed
+    _check_model(model)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             values = {name: arrays[name] for name in arrays.files}

@@ -93,8 +93,13 @@ def chunk_size(model: Callable | None, x) -> int:
     """
     if array_module(x) is not np:
         return GPU_CHUNK
-    known = getattr(model, "activation_bytes", lambda shape, dtype: UNKNOWN_MODEL * x[:1].nbytes)
-    per_example = known(x.shape[1:], x.dtype)
+    per_example = UNKNOWN_MODEL * x[:1].nbytes
+    if known := getattr(model, "activation_bytes", None):
+        try:
+            with np.errstate(all="ignore"):  # it is asked about an image of zeros, which nobody has
+                per_example = known(x.shape[1:], x.dtype)
+        except Exception:  # what the model says of the images themselves will be clearer
+            pass
     return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
 
@@ -119,6 +124,8 @@ def in_chunks(model: Callable | None, f: Callable, *arrays, most: int | None = N
     array, or tuple of arrays
     """
     _check_lengths(arrays)
+    if model is not None and not callable(model):
+        raise TypeError(f"model must be a function, called as model(x), got {model!r}")
     chunk = chunk_size(model, arrays[0])
     chunk = chunk if most is None else min(chunk, most)
     if model is None or is_thread_safe(model):
@@ -152,7 +159,7 @@ def _check_lengths(arrays: tuple):
             kind = type(a)
             hint = HINTS.get(f"{kind.__module__}.{kind.__name__}", "")
             raise TypeError(
-                "a batch must be a NumPy or CuPy array with one row per example, "
+                "x must be a batch, a NumPy or CuPy array with one row per example, "
                 f"got {kind.__name__}{hint}"
             )
     if any(len(a) != len(arrays[0]) for a in arrays):

@@ -25,6 +25,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from minadv.backend import to_numpy
+from minadv.checks import (
+    check_array,
+    check_bounds,
+    check_count,
+    check_flag,
+    check_mapping,
+    check_number,
+    check_path,
+    check_reals,
+    check_text,
+)
 from minadv.evaluation import EpsilonCurve, confidence, predict
 from minadv.files import write_whole
 
@@ -88,7 +99,10 @@ def save(figure: Figure, path, *, alt: str, dpi: int = 150) -> Path:
     ``dpi``, pixels per inch. Raises :class:`ValueError` for another ending and for an empty
     ``alt``.
     """
-    path = Path(path)
+    if not isinstance(figure, Figure):
+        raise TypeError(f"figure must be a Matplotlib figure, got {figure!r}")
+    path = check_path("path", path)
+    check_number("dpi", dpi, least=1)
     if path.suffix != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}")
     if not isinstance(alt, str) or not alt.strip():
@@ -118,6 +132,7 @@ def mosaic(
     :class:`ValueError` for what is no such batch, and for more images than cells.
     """
     x = _checked(x, bounds, "x")
+    rows, columns = check_count("rows", rows), check_count("columns", columns)
     count, height, width, channels = x.shape
     if count > rows * columns:
         raise ValueError(
@@ -154,7 +169,7 @@ def images(
     :class:`ValueError` for what is no such batch, and for labels that do not fit.
     """
     x = _checked(x, bounds, "x")
-    columns = min(columns, len(x))
+    columns = min(check_count("columns", columns), len(x))
     rows = -(-len(x) // columns)
     cell = 3.2 if len(x) == 1 else 1.4  # inches
     captions = _captions(len(x), labels, confidences, class_names, cell)
@@ -171,8 +186,9 @@ def images(
 def image(x, *, label=None, confidence=None, class_names=None, bounds=(0.0, 1.0)) -> Figure:
     """One image (H, W, 1) or (H, W, 3), titled with its predicted label and confidence (B4); else
     as :func:`images`."""
-    labels = None if label is None else to_numpy(label).reshape(1)
-    confidences = None if confidence is None else to_numpy(confidence).reshape(1)
+    x = check_array("x", x)
+    labels = None if label is None else _one("label", label)
+    confidences = None if confidence is None else _one("confidence", confidence)
     return images(
         x[None], labels=labels, confidences=confidences, class_names=class_names, bounds=bounds
     )
@@ -201,6 +217,8 @@ def attack_figure(
     white; ``title``. Raises :class:`TypeError` or
     :class:`ValueError` for images outside ``bounds`` and for a scale <= 0.
     """
+    if not (hasattr(result, "x") and hasattr(result, "x_adv")):
+        raise TypeError(f"result must be an AttackResult, got {type(result).__name__}")
     before, after = (
         _checked(result.x, bounds, "result.x"),
         _checked(result.x_adv, bounds, "result.x_adv"),
@@ -208,8 +226,7 @@ def attack_figure(
     change = after - before
     if scale is None:
         scale = float(np.abs(change).max()) or 1.0
-    if not scale > 0:
-        raise ValueError(f"scale must be > 0, got {scale}")
+    scale = check_number("scale", scale, above=0)
     count, gray = len(change), change.shape[-1] == 1
     cell = 2.3 if count == 1 else 1.3  # inches
     names = ["original", f"perturbation\n±{scale:.3g}" + ", gray = 0" * (not gray), "adversarial"]
@@ -274,6 +291,11 @@ def epsilon_curves(measured: Mapping[str, EpsilonCurve], *, title: str | None = 
     Arguments: ``measured``, name -> curve, as :func:`minadv.evaluation.accuracy_curve` returns
     them; ``title``. Raises :class:`ValueError` without curves.
     """
+    check_mapping("measured", measured, "{name: EpsilonCurve}")
+    if not measured:
+        raise ValueError("measured must hold at least one line to draw, got none")
+    if not all(isinstance(curve, EpsilonCurve) for curve in measured.values()):
+        raise TypeError(f"measured must be a dictionary {{name: EpsilonCurve}}, got {measured!r}")
     figure = Figure(figsize=(8, 3.6))
     for ax, quantity in zip(
         figure.subplots(1, 2, sharex=True), ["accuracy", "confidence"], strict=True
@@ -332,6 +354,10 @@ def bars(
     whether the values are shares, drawn from 0 to 100%; ``title``. Raises :class:`ValueError`
     without series, and for groups that differ.
     """
+    check_mapping("series", series, "{name: {group: value}}")
+    for name, values in series.items():
+        check_mapping(f"series[{name!r}]", values, "{group: value}")
+    percent = check_flag("percent", percent)
     groups = list(next(iter(series.values()), []))
     if not groups or any(set(values) != set(groups) for values in series.values()):
         raise ValueError(
@@ -343,13 +369,13 @@ def bars(
     ax = figure.subplots()
     for i, (name, values) in enumerate(series.items()):
         left = np.arange(len(groups)) + (i - (len(series) - 1) / 2) * width
-        heights = [float(values[group]) for group in groups]
+        heights = [check_number(f"series[{name!r}]", values[group]) for group in groups]
         look = {"facecolor": _color(i), "edgecolor": "white", "hatch": HATCHES[i % len(HATCHES)]}
         drawn = ax.bar(left, heights, 0.94 * width, label=name, **look)
         ax.bar_label(drawn, fmt="{:.0%}" if percent else "{:.3g}", padding=2, fontsize=8)
     ax.set_xticks(range(len(groups)), [textwrap.fill(group, 14) for group in groups])
     _as_they_are(ax.get_xticklabels())
-    ax.set_ylabel(ylabel)
+    ax.set_ylabel(check_text("ylabel", ylabel))
     if percent:
         _percent_axis(ax, 0, 1.05)
     return _titled(_with_legend(figure) if len(series) > 1 else figure, title)
@@ -371,7 +397,11 @@ def histogram(
     where to draw a line; ``title``. Raises :class:`ValueError` for samples that are missing, empty
     or not finite.
     """
-    numbers = {name: to_numpy(values, dtype=float).ravel() for name, values in samples.items()}
+    check_mapping("samples", samples, "{name: numbers}")
+    numbers = {
+        name: check_reals(f"samples[{name!r}]", values).ravel() for name, values in samples.items()
+    }
+    bins = check_count("bins", bins)
     if not numbers or not all(
         values.size and np.isfinite(values).all() for values in numbers.values()
     ):
@@ -396,6 +426,7 @@ def histogram(
             **look,
         )
     if threshold is not None:
+        threshold = check_number("threshold", threshold)
         ax.axvline(
             threshold,
             color="black",
@@ -403,7 +434,7 @@ def histogram(
             linestyle=":",
             label=f"threshold {threshold:.3g}",
         )
-    ax.set_xlabel(xlabel)
+    ax.set_xlabel(check_text("xlabel", xlabel))
     ax.set_ylabel("share of examples")
     ax.yaxis.set_major_formatter(_percent)
     return _titled(_with_legend(figure), title)
@@ -427,7 +458,9 @@ def scatter(
     ``title``. Raises :class:`TypeError` or :class:`ValueError` for other shapes, and for labels
     that do not fit.
     """
-    points, labels = _points(points, "points"), _integers(labels, len(points))
+    points = _points(points, "points")
+    labels = _integers(labels, len(points))
+    check_mapping("marked", {} if marked is None else marked, "{name: points}")
     figure = _image_figure(6.4, 5, title)
     ax = figure.subplots()
     for label in np.unique(labels):
@@ -444,7 +477,11 @@ def scatter(
         look = {"facecolor": "none", "edgecolor": "black", "marker": MARKERS[i % len(MARKERS)]}
         ax.scatter(*_points(ringed, f"marked[{name!r}]").T, s=70, label=name, **look)
     if arrows is not None:
+        if not isinstance(arrows, tuple | list) or len(arrows) != 2:
+            raise TypeError(f"arrows must be a pair of points (tails, heads), got {arrows!r}")
         tails, heads = _points(arrows[0], "arrows[0]"), _points(arrows[1], "arrows[1]")
+        if tails.shape != heads.shape:
+            raise ValueError(f"arrows must be of one shape, got {tails.shape} and {heads.shape}")
         ax.quiver(
             *tails.T,
             *(heads - tails).T,
@@ -480,13 +517,22 @@ def heatmap(
     ones symmetric about 0, in two colors; ``title``. Raises :class:`ValueError` for another shape,
     NaN, names that do not fit, and empty limits.
     """
-    values = to_numpy(values, dtype=float)
+    values = check_reals("values", values)
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(f"values must be a finite matrix (R, C), got shape {values.shape}")
     largest = float(np.abs(values).max()) or 1.0
-    low, high = limits or (-largest if (values < 0).any() else 0.0, largest)
-    if not low < high:
-        raise ValueError(f"limits must be (low, high) with low < high, got {limits}")
+    if limits is None:
+        limits = (-largest if (values < 0).any() else 0.0, largest)
+    low, high = check_bounds(limits, name="limits")
+    if numbers is not None:
+        try:
+            format(0.5, check_text("numbers", numbers))
+        except ValueError:
+            raise ValueError(f"numbers must be a format such as '.0%', got {numbers!r}") from None
+    rows, columns = (
+        None if names is None else _names(names, name)
+        for name, names in (("rows", rows), ("columns", columns))
+    )
     figure = _image_figure(6, 4.8, title)
     ax = figure.subplots()
     drawn = ax.imshow(
@@ -497,7 +543,7 @@ def heatmap(
         interpolation="nearest",
     )
     _frame(ax)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlabel=check_text("xlabel", xlabel), ylabel=check_text("ylabel", ylabel))
     for axis, names, count in [
         (ax.yaxis, rows, values.shape[0]),
         (ax.xaxis, columns, values.shape[1]),
@@ -532,8 +578,8 @@ def heatmap(
 def _checked(x, bounds, name: str) -> np.ndarray:
     """``x`` as a NumPy batch of images inside ``bounds``: pixels outside would be shown as if they
     were inside."""
-    x = to_numpy(x)
-    low, high = bounds
+    x = to_numpy(check_array(name, x))
+    low, high = check_bounds(bounds)
     if x.dtype.kind != "f":
         raise TypeError(f"{name} must be floating point, got dtype {x.dtype}")
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.size == 0:
@@ -547,15 +593,27 @@ def _checked(x, bounds, name: str) -> np.ndarray:
     return x
 
 
+def _one(name: str, value) -> np.ndarray:
+    try:
+        return to_numpy(value).reshape(1)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be one number, got {value!r}") from None
+
+
 def _points(points, name: str) -> np.ndarray:
-    points = to_numpy(points)
+    points = check_reals(name, points)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"{name} must be points of shape (N, 2), got {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
     return points
 
 
 def _integers(labels, count: int) -> np.ndarray:
-    labels = to_numpy(labels)
+    try:
+        labels = to_numpy(labels)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"labels must hold integers: {error}") from None
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must hold integers, got dtype {labels.dtype}")
     if labels.shape != (count,):
@@ -566,9 +624,20 @@ def _integers(labels, count: int) -> np.ndarray:
 def _name(label: int, class_names) -> str:
     if class_names is None:
         return str(label)
+    class_names = _names(class_names, "class_names")
     if not 0 <= label < len(class_names):
         raise ValueError(f"class_names must name label {label}, got {len(class_names)} names")
     return str(class_names[label])
+
+
+def _names(names, name: str) -> list[str]:
+    """``names``, texts or whatever a label is called, as texts."""
+    try:
+        if not isinstance(names, str | bytes):
+            return [str(names[i]) for i in range(len(names))]
+    except (TypeError, LookupError):
+        pass
+    raise TypeError(f"{name} must be a list of names, got {names!r}")
 
 
 def _captions(count: int, labels, confidences, class_names, inches: float) -> list[str]:
@@ -581,7 +650,7 @@ def _captions(count: int, labels, confidences, class_names, inches: float) -> li
     shares = (
         [""] * count
         if confidences is None
-        else [f"{share:.1%}" for share in to_numpy(confidences).tolist()]
+        else [f"{share:.1%}" for share in check_reals("confidences", confidences).ravel()]
     )
     if len(shares) != count:
         raise ValueError(f"confidences must hold {count} shares, got {len(shares)}")
@@ -636,13 +705,16 @@ def _color_bar(drawn):
 
 
 def _draw_lines(ax, lines: Mapping[str, tuple], xlabel: str, ylabel: str, percent: bool) -> None:
+    check_mapping("lines", lines, "{name: (x, y)}")
     if not lines:
-        raise ValueError("there must be at least one line to draw, got none")
-    for i, (name, (x, y)) in enumerate(lines.items()):
-        x, y = to_numpy(x), to_numpy(y)
+        raise ValueError("lines must hold at least one line to draw, got none")
+    for i, (name, line) in enumerate(lines.items()):
+        if not isinstance(line, tuple | list) or len(line) != 2:
+            raise TypeError(f"lines[{name!r}] must be a pair (x, y), got {line!r}")
+        x, y = (check_reals(f"lines[{name!r}]", values) for values in line)
         if x.ndim != 1 or x.shape != y.shape:
             raise ValueError(
-                f"line {name!r} must be two arrays of one length, got shapes {x.shape} and "
+                f"lines[{name!r}] must be two arrays of one length, got shapes {x.shape} and "
                 f"{y.shape}"
             )
         if x.size:
@@ -654,10 +726,10 @@ def _draw_lines(ax, lines: Mapping[str, tuple], xlabel: str, ylabel: str, percen
             ax.plot(
                 x, y, label=name, markersize=5, markevery=1 if x.size <= 20 else 0.1, **look
             )  # 0.1: ten on the way
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    ax.set_xlabel(check_text("xlabel", xlabel))
+    ax.set_ylabel(check_text("ylabel", ylabel))
     ax.grid(color="0.9")
-    if percent:
+    if check_flag("percent", percent):
         _percent_axis(ax, -0.03, 1.03)
 
 
@@ -698,7 +770,9 @@ def _as_they_are(texts) -> None:
 def _titled(figure: Figure, title: str | None) -> Figure:
     if title is not None:
         figure.suptitle(
-            textwrap.fill(title, int(figure.get_figwidth() / (1.2 * LETTER))),  # at 12 points
+            textwrap.fill(
+                check_text("title", title), int(figure.get_figwidth() / (1.2 * LETTER))
+            ),  # at 12 points
             parse_math=False,  # a file's name may hold dollars
         )
     return figure

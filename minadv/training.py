@@ -20,6 +20,7 @@ from minadv.checks import (
     check_array,
     check_choice,
     check_count,
+    check_flag,
     check_function,
     check_number,
     check_rng,
@@ -218,13 +219,14 @@ def fit(
             raise ValueError("give loss or objective, not both")
     if optimizer is None:
         optimizer = Adam()
-    elif isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+    elif isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer must be an object such as Adam(0.001), got {optimizer!r}")
     epochs, batch_size = (
         check_count("epochs", epochs, least=0),
         check_count("batch_size", batch_size),
     )
     rng = check_rng(rng)
+    progress = check_flag("progress", progress)
     check_choice("on_interrupt", on_interrupt, "raise", "return")
     weights = _Weights(model)
     chunk = chunk_size(model, x)

@@ -247,7 +247,7 @@ class TestRefusals:
         "x", [np.ones(2, int), np.ones(2, bool), np.ones(2, complex), [1, 2], 3, np.array(["a"])]
     )
     def test_only_floating_point(self, x):
-        with pytest.raises(TypeError, match="argument 1 must be a floating-point array, got dtype"):
+        with pytest.raises(TypeError, match=r"xs\[1\] must be a floating-point array, got dtype"):
             vjp(lambda a, b: a, x0, x)
 
     @pytest.mark.parametrize("value", [None, 1.0, (x0, x0), [x0]])
@@ -268,7 +268,7 @@ class TestRefusals:
 
     def test_second_order_is_refused(self):
         with pytest.raises(
-            TypeError, match="argument 0 is already being differentiated.*first order only"
+            TypeError, match=r"xs\[0\] is already being differentiated.*first order only"
         ):
             grad(lambda x: grad(lambda z: (z * z).sum(), x).sum(), x0)
 
@@ -389,7 +389,7 @@ class TestGradcheck:
             return record(raw(x) ** 2, (x, lambda g: g * 2 * raw(x) * wrong))
 
         with pytest.raises(
-            AssertionError, match=r"argument 1 at \(0, 0\): VJP .*, central difference"
+            AssertionError, match=r"xs\[1\] at \(0, 0\): VJP .*, central difference"
         ):
             gradcheck(lambda a, b: a * square(b), x0, x0)
 

@@ -295,3 +295,9 @@ def test_judge_asks_the_model_about_the_outcome(xp):
     assert r.x is x
     with pytest.raises(AttributeError):
         r.x = x_adv
+
+
+def test_an_empty_list_labels_an_empty_batch():
+    x = np.zeros((0, 4))
+    assert Goal.of(x, y=[]).label.dtype.kind == "i"
+    assert Goal.of(x, target=[]).label.shape == (0,)

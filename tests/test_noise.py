@@ -94,3 +94,8 @@ def test_twice_negative_is_the_image_where_nothing_is_rounded(xp, dtype):
         assert np.array_equal(
             to_numpy(negative(negative(given_x, bounds=bounds), bounds=bounds)), x
         )
+
+
+def test_minus_zero_is_zero():
+    x = np.full((1, 4), 0.5)
+    assert (uniform_noise(x, eps=-0.0) == x).all()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 import minadv
 from minadv import attacks
 
+ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["fgsm", "iterative_fgsm", "pgd", "deepfool", "forge", "uniform_noise", "negative"]
 
 
@@ -51,3 +55,39 @@ def test_an_attack_is_one_page(name):
     assert docstring.end_lineno - docstring.lineno < 45
     assert page.end_lineno - first.lineno < 40
     assert page.end_lineno - page.lineno < 100
+
+
+def test_the_wheel_holds_all_and_works_outside_the_checkout(tmp_path):
+    """What `pip install` puts in place: lessons with their images and solutions, homework."""
+    pytest.importorskip("setuptools", minversion="77")
+    source, site = tmp_path / "source", tmp_path / "site"
+    packages = [name for name in ("minadv", "lessons", "homework") if (ROOT / name).exists()]
+    waste = shutil.ignore_patterns("__pycache__", "output", ".*")
+    for name in packages:
+        shutil.copytree(ROOT / name, source / name, ignore=waste)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    expected = {
+        str(path.relative_to(source))
+        for name in packages
+        for path in (source / name).rglob("*")
+        if path.is_file()
+    }
+    # what earlier runs left is not part of it
+    (source / "lessons" / "output" / "01").mkdir(parents=True)
+    (source / "lessons" / "output" / "01" / "figure.png").touch()
+    build = "import setuptools.build_meta as b; b.build_wheel('..')"
+    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(site)
+        assert {name for name in file.namelist() if ".dist-info/" not in name} == expected
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "lessons", "--data", "digits", "--only", "1"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "lessons-output" / "01_linear_models" / "output.txt").exists()
+    assert not list(site.rglob("output.txt"))

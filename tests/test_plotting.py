@@ -460,7 +460,7 @@ class TestAttackFigure:
 
     def test_bad_arguments(self):
         for scale in (0, -0.1, np.nan):
-            with pytest.raises(ValueError, match=f"scale must be > 0, got {scale}"):
+            with pytest.raises(ValueError, match=f"scale must be .*, got {scale}"):
                 plotting.attack_figure(attacked(1), model, scale=scale)
         outside = attacked(1)
         outside.x_adv[0, 0, 0] = 1.1
@@ -561,7 +561,7 @@ class TestLines:
             plotting.epsilon_curves({})
         with pytest.raises(
             ValueError,
-            match=r"line 'a' must be two arrays of one length, got shapes \(2,\) and \(3,\)",
+            match=r"lines\['a'\] must be two arrays of one length, got shapes \(2,\) and \(3,\)",
         ):
             plotting.curves({"a": ([0, 1], [1, 2, 3])}, xlabel="x", ylabel="y")
         with pytest.raises(ValueError, match="at least one epoch"):

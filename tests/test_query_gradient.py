@@ -498,7 +498,7 @@ def test_wrong_arguments_are_named(error, named, arguments):
 @pytest.mark.parametrize("alongside", [np.zeros(3, int), [0, 1], 0])
 def test_what_goes_alongside_has_a_row_per_example(alongside):
     with pytest.raises(
-        ValueError, match="extra argument must be an array with one row per example, 2"
+        ValueError, match="alongside must be arrays, each with one row per example, 2"
     ):
         estimate_gradient(lambda x, y: x.sum(axis=1), np.full((2, 4), 0.5), alongside)
 

@@ -16,7 +16,7 @@ from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.autograd import vjp
 from minadv.backend import Array, array_module
-from minadv.checks import check_count, check_images, check_number, largest_size
+from minadv.checks import check_choice, check_count, check_images, check_number, largest_size
 from minadv.numerics import length_and_direction, rows
 from minadv.parallel import in_chunks
 
@@ -74,8 +74,7 @@ def deepfool(
     low, high = check_images(x, bounds)
     eta = check_number("overshoot", overshoot, least=0, most=largest_size(np.float32))
     steps, candidates = check_count("steps", steps), check_count("candidates", candidates, least=2)
-    if norm not in NORMS:
-        raise ValueError(f"norm must be 'l2' or 'linf', got {norm!r}")
+    check_choice("norm", norm, *NORMS)
     xp, logits = array_module(x), inference.logits(model, x)
     goal = Goal.of(x, y=logits.argmax(axis=1) if y is None else y)
     goal.check_range(logits.shape[1])

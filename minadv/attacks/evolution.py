@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minadv.backend import array_module, like
-from minadv.checks import check_count, check_number, check_rng, largest_size
+from minadv.checks import check_choice, check_count, check_number, check_rng, largest_size
 
 __all__ = ["Evolution", "Minimum", "differential_evolution"]
 
@@ -144,8 +144,7 @@ class Evolution:
         rng=0,
     ):
         population = check_count("population", population, least=LEAST_POPULATION)
-        if strategy not in STRATEGIES:
-            raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
+        check_choice("strategy", strategy, *STRATEGIES)
         xp = array_module(low, high)
         self.low, self.high = low, high  # (D,)
         self.mutation = check_mutation(mutation)

@@ -20,6 +20,7 @@ from minadv.backend import Array, array_module
 from minadv.checks import (
     check_array,
     check_count,
+    check_function,
     check_images,
     check_inside,
     check_number,
@@ -28,7 +29,7 @@ from minadv.checks import (
 from minadv.inference import check_logits, on_a_copy
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
-from minadv.protocols import Loss
+from minadv.protocols import LOSS, Loss
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -102,6 +103,7 @@ def forge(
     goal = Goal.of(x, target=target)
     reference = x if reference is None else check_reference(reference, x, bounds)
     weight, lr = check_number("weight", weight, least=0), check_number("lr", lr, least=0)
+    check_function("loss", loss, LOSS, None, None)
     steps = check_count("steps", steps)
     clip = None if clip is None else check_number("clip", clip, least=0, most=largest_size(x.dtype))
 
@@ -109,9 +111,10 @@ def forge(
         logits = on_a_copy(model)(z)
         Goal(label, targeted=True).check_range(check_logits(raw(logits), len(label)).shape[1])
         error = loss(logits, label)
-        if error.shape != label.shape:
+        shape = getattr(error, "shape", None)
+        if shape != label.shape:
             raise ValueError(
-                f"loss must return one number per image, shape {label.shape}, got {error.shape}"
+                f"loss must return one number per image, shape {label.shape}, got {shape}"
             )
         return error + 2 * weight * losses.squared_error(z, reference)  # 2 cancels the ½ in it
 

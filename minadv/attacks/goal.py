@@ -12,7 +12,7 @@ import numpy as np
 from minadv import losses
 from minadv.autograd import vjp
 from minadv.backend import Array, array_module, like
-from minadv.checks import check_array
+from minadv.checks import check_array, check_function
 from minadv.inference import check_logits
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
@@ -41,7 +41,12 @@ class Goal:
             )
         name, label = ("y", y) if target is None else ("target", target)
         if not hasattr(label, "dtype") or isinstance(label, np.generic):
-            label = np.asarray(label)
+            try:
+                label = np.asarray(label)
+            except ValueError as error:
+                raise ValueError(f"{name} must be integers: {error}") from None
+            if not label.size:  # NumPy takes an empty list for floating point
+                label = label.astype(int)
         label = check_array(name, label)
         one_hot = label.ndim == 2 and len(label) == len(x)
         hint = f": write {name}.argmax(axis=1) for one-hot labels" if one_hot else ""
@@ -88,6 +93,8 @@ def score_gradient(model: Callable, x: Array, goal: Goal) -> tuple[Array, Array]
     gradient of the cross-entropy is −σ(−m)·∇m. Thus sign(g) is what FGSM needs, the sign of the
     loss's gradient, and is right also where the softmax saturates.
     """
+
+    check_function("model", model, "model(x)", None)
 
     def ascent(x, label):
         part = replace(goal, label=label)

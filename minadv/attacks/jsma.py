@@ -10,7 +10,7 @@ from minadv.attacks.goal import Goal, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.attacks.saliency import best_pair, best_pixel, forward_derivative, scaled
 from minadv.backend import array_module
-from minadv.checks import check_count, check_images, check_number, largest_size
+from minadv.checks import check_count, check_flag, check_images, check_number, largest_size
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
 
@@ -64,7 +64,7 @@ def jsma(
     budget = share(gamma, math.prod(x.shape[1:]))  # features
     default = STEPS_PER_FEATURE * max(budget, 1)
     steps = default if steps is None else check_count("steps", steps)
-    best, size = (best_pair, 2) if pairs else (best_pixel, 1)
+    best, size = (best_pair, 2) if check_flag("pairs", pairs) else (best_pixel, 1)
     xp = array_module(x)
 
     def step(z, x, t):

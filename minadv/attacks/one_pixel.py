@@ -15,7 +15,7 @@ from minadv.attacks.goal import Goal
 from minadv.attacks.pixels import Queries, gene_bounds, paint
 from minadv.attacks.result import AttackResult
 from minadv.backend import array_module
-from minadv.checks import check_count, check_images
+from minadv.checks import check_count, check_flag, check_images
 
 
 def one_pixel(
@@ -64,6 +64,7 @@ def one_pixel(
     """
     bounds, goal = check_images(x, bounds), Goal.of(x, y=y, target=target)
     generations = check_count("generations", generations)
+    progress = check_flag("progress", progress)
     lowest, highest = gene_bounds(x, pixels, bounds)
     search = {"mutation": mutation, "recombination": recombination, "strategy": strategy}
     evolution = Evolution(

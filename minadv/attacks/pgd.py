@@ -14,7 +14,15 @@ from minadv.attacks.balls import Ball, L2Ball
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.backend import Array, array_module
-from minadv.checks import check_count, check_images, check_number, check_rng, largest_size
+from minadv.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_images,
+    check_number,
+    check_rng,
+    largest_size,
+)
 
 BALLS: dict[str, type[Ball] | type[L2Ball]] = {"linf": Ball, "l2": L2Ball}
 # Total length of the default steps, in units of eps: enough to cross the ball from any start and
@@ -75,11 +83,12 @@ def pgd(
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
-    if norm not in tuple(BALLS):
-        raise ValueError(f"norm must be 'linf' or 'l2', got {norm!r}")
+    check_choice("norm", norm, *BALLS)
     ball = BALLS[norm](x, eps, bounds)
     steps, restarts = check_count("steps", steps), check_count("restarts", restarts)
     rng = check_rng(rng)
+    random_start = check_flag("random_start", random_start)
+    early_stop = check_flag("early_stop", early_stop)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without random_start, got {restarts}")
     alpha = REACH * ball.eps / steps if alpha is None else alpha

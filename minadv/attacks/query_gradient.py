@@ -13,8 +13,8 @@ import numpy as np
 
 from minadv import inference
 from minadv.autograd import raw, record
-from minadv.backend import array_module
-from minadv.checks import check_bounds, check_count, check_number
+from minadv.backend import array_module, is_array
+from minadv.checks import check_bounds, check_choice, check_count, check_flag, check_number
 from minadv.numerics import rows
 
 __all__ = ["GradientEstimate", "QueryGradient", "estimate_gradient"]
@@ -74,6 +74,8 @@ def estimate_gradient(
     ValueError, TypeError
         If an argument or the loss is not as said here, or h so small that x + h is x.
     """
+    if not callable(loss):
+        raise TypeError(f"loss must be a function, called as loss(x, *alongside), got {loss!r}")
     low, high, h, block = checked(x, alongside, h, scheme, block, bounds)
     xp, flat = array_module(x), rows(x)  # (N, D)
     above, below = xp.clip(flat + h, low, high), xp.clip(flat - h, low, high)
@@ -125,7 +127,7 @@ class QueryGradient:
     ):
         if not callable(predict):
             raise TypeError(f"predict must be callable, got {type(predict).__name__}")
-        self.predict, self.probabilities = predict, probabilities
+        self.predict, self.probabilities = predict, check_flag("probabilities", probabilities)
         self.how = {"h": h, "scheme": scheme, "block": block, "bounds": bounds}
         checked(np.zeros((0, 1)), (), **self.how)
         self._counts: list[int] = []  # appending needs no lock, and no lock can be pickled
@@ -198,18 +200,17 @@ def check_losses(value, count: int):
 def checked(x, alongside, h, scheme, block, bounds) -> tuple[float, float, float, int]:
     """``(low, high, h, block)`` of :func:`estimate_gradient`, its arguments being checked."""
     dtype = getattr(x, "dtype", None)
-    if not isinstance(dtype, np.dtype) or dtype not in (np.float32, np.float64):
+    if not is_array(x) or dtype not in (np.float32, np.float64):
         got = dtype if isinstance(dtype, np.dtype) else type(x).__name__
         raise TypeError(f"x must be a float32 or float64 array of NumPy or CuPy, got {got}")
     if x.ndim == 0 or not bool(array_module(x).isfinite(x).all()):
         raise ValueError(f"x must be a batch (N, ...) of finite numbers, got shape {x.shape}")
-    if scheme not in tuple(ORDER):
-        raise ValueError(f"scheme must be 'central' or 'forward', got {scheme!r}")
+    check_choice("scheme", scheme, *ORDER)
     for a in alongside:
         array = isinstance(getattr(a, "dtype", None), np.dtype)
         if not array or a.shape[:1] != x.shape[:1]:
             raise ValueError(
-                f"each extra argument must be an array with one row per example, {len(x)}, "
+                f"alongside must be arrays, each with one row per example, {len(x)}, "
                 f"got {f'shape {a.shape}' if array else type(a).__name__}"
             )
     low, high = (-math.inf, math.inf) if bounds is None else check_bounds(bounds, x.dtype)

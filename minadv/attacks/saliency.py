@@ -7,6 +7,7 @@ from collections.abc import Callable
 from minadv.attacks.goal import Goal, score_gradient
 from minadv.autograd import vjp
 from minadv.backend import array_module
+from minadv.checks import check_array, check_choice, check_number
 from minadv.inference import check_logits
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
@@ -26,6 +27,11 @@ def saliency_map(dF_t, dF_others, theta: float = 1.0):
     (equation 9). ``dF_t`` and ``dF_others`` are arrays of one shape, the derivatives of F_t and of
     the sum of the others; S has that shape, too. For pairs, give the sums of their derivatives.
     """
+    theta = check_number("theta", theta)
+    for name, value in (("dF_t", dF_t), ("dF_others", dF_others)):
+        if check_array(name, value).dtype.kind != "f" or value.shape != dF_t.shape:
+            came = f"{value.dtype} of shape {value.shape}"
+            raise ValueError(f"{name} must be floating point, in the shape of dF_t, got {came}")
     helps, hurts = (dF_t, -dF_others) if theta > 0 else (-dF_t, dF_others)
     xp = array_module(dF_t)
     return xp.maximum(helps, 0) * xp.maximum(hurts, 0)
@@ -63,11 +69,9 @@ def forward_derivative(model: Callable, x, target, *, outputs: str = "probabilit
         ``(logits, dF_t, dF_others)``: ``(N, K)``, and two arrays in the shape of ``x``.
     """
     goal = Goal.of(x, target=target)
-    if outputs == "probabilities":
+    if check_choice("outputs", outputs, "probabilities", "logits") == "probabilities":
         logits, g = score_gradient(model, x, goal)
         return logits, g, -g
-    if outputs != "logits":
-        raise ValueError(f"outputs must be 'probabilities' or 'logits', got {outputs!r}")
 
     def two_pulls(x, t):
         logits, pull = vjp(model, x)

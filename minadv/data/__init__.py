@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minadv.backend import asarray
-from minadv.checks import check_count, check_rng
+from minadv.checks import check_choice, check_count, check_rng
 from minadv.data.download import fetch
 from minadv.data.idx import DataError, read_idx
 from minadv.data.leaves import SPECIES, TREES, draw
@@ -233,8 +233,7 @@ def leaves(
     """
     check_count("count", count, least=5)
     check_count("size", size, least=8)
-    if task not in ("health", "species"):
-        raise ValueError(f"task must be 'health' or 'species', got {task!r}")
+    check_choice("task", task, "health", "species")
     rng = check_rng(rng)
 
     classes = HEALTH if task == "health" else tuple(kind.name.capitalize() for kind in SPECIES)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minadv import losses
-from minadv.backend import array_module
-from minadv.checks import check_function, check_number
+from minadv.backend import array_module, is_array
+from minadv.checks import check_array, check_function, check_number
 from minadv.layers import Layer
 from minadv.protocols import ATTACK, Array, Attack, Model, Objective
 from minadv.training import History, fit
@@ -89,7 +89,9 @@ def augment(x: Array, y: Array, *others) -> tuple[Array, Array]:
     :class:`ValueError` if an array of ``others`` differs from ``x`` in shape or dtype, and for
     labels that do not fit.
     """
-    if y.shape[:1] != x.shape[:1]:
+    if check_array("x", x).ndim == 0:
+        raise ValueError("x must be images (N, ...), got a single number")
+    if check_array("y", y).shape[:1] != x.shape[:1]:
         raise ValueError(f"y must hold one label for each of {len(x)} images, got shape {y.shape}")
     images = [x, *(_attacked(other, x) for other in others)]
     return array_module(*images).concatenate(images), array_module(y).concatenate([y] * len(images))
@@ -98,13 +100,11 @@ def augment(x: Array, y: Array, *others) -> tuple[Array, Array]:
 def _attacked(result, x):
     """The images of an attack's result, or those given, if they can stand for ``x``."""
     images = getattr(result, "x_adv", result)
-    if not hasattr(images, "dtype") or (images.dtype, images.shape) != (x.dtype, x.shape):
+    if not is_array(images) or (images.dtype, images.shape) != (x.dtype, x.shape):
         came = (
-            f"{images.dtype} of shape {images.shape}"
-            if hasattr(images, "dtype")
-            else type(images).__name__
+            f"{images.dtype} of shape {images.shape}" if is_array(images) else type(images).__name__
         )
         raise ValueError(
-            f"attacked images must be {x.dtype} of shape {x.shape}, as the originals, got {came}"
+            f"others must be {x.dtype} of shape {x.shape}, as the originals, got {came}"
         )
     return images

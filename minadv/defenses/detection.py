@@ -16,8 +16,8 @@ import numpy as np
 
 from minadv import losses, ops
 from minadv.autograd import raw
-from minadv.backend import array_module, to_numpy
-from minadv.checks import check_number
+from minadv.backend import array_module
+from minadv.checks import check_array, check_number, check_reals
 from minadv.defenses.vae import VAE
 from minadv.parallel import in_chunks
 
@@ -37,6 +37,9 @@ def divergence(x, reconstruction):
     ``x`` and ``reconstruction``: images (N, ...) of one shape, pixels >= 0. Returns nats, (N,);
     differentiable. Raises :class:`ValueError` for shapes that differ.
     """
+    for name, images in (("x", raw(x)), ("reconstruction", raw(reconstruction))):
+        if check_array(name, images).dtype.kind != "f":
+            raise TypeError(f"{name} must be floating point, got {images.dtype}")
     if raw(x).shape != raw(reconstruction).shape:
         raise ValueError(
             f"reconstruction must have the shape of x, {raw(x).shape}, "
@@ -75,7 +78,7 @@ def threshold_at(scores, false_positive_rate: float) -> float:
     not finite, and for a rate below 1 / (n + 1), which n images cannot promise.
     """
     rate = check_number("false_positive_rate", false_positive_rate, least=0, most=1)
-    scores = np.sort(_finite(to_numpy(scores)))
+    scores = np.sort(_finite(check_reals("scores", scores)))
     n = len(scores)
     exceeded = (n - np.arange(n)) / (n + 1)  # 1 - r / (n + 1) for r = 1, ..., n
     if not (exceeded <= rate).any():

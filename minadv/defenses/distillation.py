@@ -17,6 +17,7 @@ examples*).
 from __future__ import annotations
 
 from minadv import losses, ops
+from minadv.backend import array_module
 from minadv.checks import check_number
 from minadv.inference import logits
 from minadv.layers import Layer
@@ -34,7 +35,10 @@ def soft_labels(teacher: Model, x: Array, *, temperature: float) -> Array:
     for a wrong temperature, and unless the teacher returns logits.
     """
     temperature = check_number("temperature", temperature, above=0)
-    return ops.softmax(logits(teacher, x) / temperature)
+    z = logits(teacher, x) / temperature
+    if not bool(array_module(z).isfinite(z).all()):
+        raise ValueError(f"temperature is so small that logits overflow, got {temperature}")
+    return ops.softmax(z)
 
 
 def tempered_cross_entropy(temperature: float) -> Loss:
@@ -80,5 +84,7 @@ def distill(
     ValueError, TypeError
         As :func:`soft_labels` and :func:`~minadv.training.fit` do.
     """
+    if not isinstance(student, Layer):
+        raise TypeError(f"student must be a Layer, whose weights can be trained, got {student!r}")
     labels = soft_labels(teacher, x, temperature=temperature)
     return fit(student, x, labels, loss=tempered_cross_entropy(temperature), **how)

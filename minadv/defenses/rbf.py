@@ -17,7 +17,7 @@ import numpy as np
 from minadv import ops
 from minadv.autograd import raw
 from minadv.backend import asarray, to_numpy
-from minadv.checks import check_count, check_number, check_rng
+from minadv.checks import check_array, check_count, check_number, check_rng
 from minadv.layers import Dense, Flatten, Layer, Sequential
 
 __all__ = ["RBF", "disagreement", "rbf_network"]
@@ -37,7 +37,10 @@ class RBF(Layer):
     names = ("center", "log_gamma")
 
     def __init__(self, center, gamma: float = 1.0):
-        self.center = asarray(center).copy()
+        try:
+            self.center = asarray(center).copy()
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"center must be floating-point vectors (M, D): {error}") from None
         if self.center.ndim != 2 or self.center.dtype.kind != "f":
             raise ValueError(
                 f"center must be floating-point vectors (M, D), "
@@ -90,6 +93,9 @@ def rbf_network(x, classes: int = 10, *, centers: int = 100, rng=0) -> Sequentia
         If there are too many centers, or all images are alike.
     """
     rng = check_rng(rng)
+    check_count("classes", classes)
+    if check_array("x", x).ndim < 2 or 0 in x.shape or x.dtype.kind != "f":
+        raise ValueError(f"x must be floating-point images, got {x.dtype} of shape {x.shape}")
     flat = to_numpy(x).reshape(len(x), -1)
     if check_count("centers", centers) >= len(flat):
         raise ValueError(f"centers must be fewer than the images, {len(flat)}, got {centers}")

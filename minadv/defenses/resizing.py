@@ -182,7 +182,7 @@ def _framed(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _check_images(x) -> tuple[int, int, int, int]:
     """The shape of images ``x``, which must be (N, H, W, C), floating point."""
     u = raw(x)
-    if getattr(u, "ndim", None) != 4 or 0 in u.shape[1:]:
+    if not hasattr(u, "dtype") or u.ndim != 4 or 0 in u.shape[1:]:
         raise ValueError(
             f"x must be images (N, H, W, C), got {getattr(u, 'shape', type(u).__name__)}"
         )

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from minadv import inference, ops, plotting
 from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, to_numpy
+from minadv.checks import check_function, check_path
 from minadv.files import write_whole
 from minadv.images.convert import from_8bit, read_image, save_image, survives_8bit, to_8bit
 
@@ -129,7 +130,9 @@ def attack_image(
     ValueError, TypeError
         If another argument is not as said here, or not as the attack says.
     """
-    path = Path(path)
+    path = check_path("path", path)
+    out = None if out is None else check_path("out", out)
+    check_function("model", model, "model(x)", None)
     x = read_image(path, shape, bounds=bounds)
     before = inference.logits(model, x)
     names = checked_names(class_names, before.shape[1])
@@ -144,7 +147,7 @@ def attack_image(
     seen = predictions(model, array_module(x).concatenate([x, result.x_adv, stored]), names)
     survives = bool(survives_8bit(model, result, **goal, bounds=bounds)[0])
 
-    folder = path.parent if out is None else Path(out)
+    folder = path.parent if out is None else out
     stem = path.stem if path.suffix == ".png" else path.name.replace(".", "_")
     figure = plotting.attack_figure(
         result, model, class_names=names, bounds=bounds, title=path.name
@@ -180,7 +183,10 @@ def predictions(model: Callable, x, names: Sequence[str]) -> list[Prediction]:
 
 def checked_names(class_names, classes: int) -> list[str]:
     """One name for each of so many ``classes``."""
-    names = [str(k) for k in range(classes)] if class_names is None else list(class_names)
+    try:
+        names = [str(k) for k in range(classes)] if class_names is None else list(class_names)
+    except TypeError:
+        raise TypeError(f"class_names must be {classes} names, got {class_names!r}") from None
     if len(names) != classes or not all(isinstance(name, str) for name in names):
         raise ValueError(
             f"class_names must be {classes} names, one for each of the model's classes, got "

@@ -23,7 +23,7 @@ from minadv import inference
 from minadv.attacks.goal import Goal
 from minadv.attacks.result import AttackResult
 from minadv.backend import array_module, asarray, to_numpy
-from minadv.checks import check_bounds, check_count, check_images
+from minadv.checks import check_bounds, check_counts, check_images, check_path
 from minadv.data.idx import DataError
 from minadv.files import write_whole
 
@@ -63,6 +63,10 @@ def from_8bit(pixels, *, bounds: tuple[float, float] = (0.0, 1.0), dtype=np.floa
             "pixels must be an array of uint8, got "
             f"{getattr(pixels, 'dtype', type(pixels).__name__)}"
         )
+    try:
+        np.finfo(np.dtype(dtype))
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be a floating-point one, got {dtype!r}") from None
     low, high = check_bounds(bounds, dtype)
     x = low + pixels.astype(np.float64) / 255 * (high - low)
     return array_module(pixels).clip(x.astype(dtype), low, high)
@@ -83,6 +87,8 @@ def survives_8bit(
     or ``target`` and ``bounds``, as they were given to the attack. Raises :class:`ValueError` or
     :class:`TypeError` naming a wrong argument.
     """
+    if not isinstance(result, AttackResult):
+        raise TypeError(f"result must be an AttackResult, got {type(result).__name__}")
     goal = Goal.of(result.x, y=y, target=target)
     stored = from_8bit(
         to_8bit(result.x_adv, bounds=bounds), bounds=bounds, dtype=result.x_adv.dtype
@@ -111,7 +117,7 @@ def read_image(
     reduces to 8), or transparent somewhere: what shows through there is not in the file.
     :class:`ValueError` or :class:`TypeError` naming another wrong argument.
     """
-    path = Path(path)
+    path = check_path("path", path)
     check_bounds(bounds, np.float32)
     size = () if shape is None else check_shape(shape)
     try:
@@ -161,7 +167,7 @@ def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
     ``bounds``; ``path``, which ends in ".png" and whose missing folders are made. Raises
     :class:`ValueError` or :class:`TypeError` naming a wrong argument.
     """
-    path = Path(path)
+    path = check_path("path", path)
     if path.suffix != ".png":
         raise ValueError(f"path must end in .png, got {path.name!r}")
     pixels = to_numpy(to_8bit(x, bounds=bounds))
@@ -176,10 +182,7 @@ def save_image(x, path, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Path:
 
 def check_shape(shape) -> tuple[int, int, int]:
     """``shape`` as (H, W, C), C being 1 or 3."""
-    try:
-        height, width, channels = shape
-    except (TypeError, ValueError):
-        raise ValueError(f"shape must be (H, W, C), got {shape!r}") from None
+    height, width, channels = check_counts("shape", shape, "H", "W", "C")
     if channels not in (GRAY, RGB):
         raise ValueError(f"shape must be (H, W, 1) or (H, W, 3), got {shape!r}")
-    return check_count("shape", height), check_count("shape", width), int(channels)
+    return height, width, channels
