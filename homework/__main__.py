@@ -10,6 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+try:
+    import hypothesis  # noqa: F401
+except ImportError:
+    sys.exit('homework needs Hypothesis: pip install "minadv[homework]"')
 import numpy as np
 
 import minadv

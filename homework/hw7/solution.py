@@ -66,16 +66,9 @@ def train_robust(x, y, eps, rng):
 
     adam = training.Adam(0.001)
     training.fit(
-        model,
-        x,
-        y,
-        objective=objective,
-        optimizer=adam,
-        epochs=8,
-        batch_size=32,
-        rng=rng,
+        model, x, y, objective=objective, optimizer=adam, epochs=8, batch_size=32, rng=rng,
         progress=False,
-    )
+    )  # fmt: skip
     return dict(model.parameters)
     # end solution
 
