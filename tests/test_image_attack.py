@@ -154,7 +154,7 @@ class TestGoal:
     def test_the_models_own_prediction_by_default(self, cat):
         asked = []
         attack_image(cat, brightness, shift(60, asked))
-        assert asked == [{"y": 0, "bounds": (0.0, 1.0)}]
+        assert asked == [{"y": 0}]
 
     @pytest.mark.parametrize("target", [2, "African chameleon", np.int64(2)])
     def test_a_target_by_label_or_by_name(self, cat, target):
@@ -162,7 +162,7 @@ class TestGoal:
         attacked = attack_image(
             cat, brightness, shift(150, asked), target=target, class_names=NAMES
         )
-        assert asked == [{"target": 2, "bounds": (0.0, 1.0)}]
+        assert asked == [{"target": 2}]
         assert attacked.success
         assert attacked.adversarial.name == "African chameleon"
 
@@ -173,7 +173,7 @@ class TestGoal:
     def test_a_label_that_the_model_does_not_see(self, cat, y):
         asked = []
         attacked = attack_image(cat, brightness, shift(60, asked), y=y, class_names=NAMES)
-        assert asked == [{"y": 1, "bounds": (0.0, 1.0)}]
+        assert asked == [{"y": 1}]
         assert not attacked.success  # 0 was no 1, and now it is one
 
     def test_an_attack_of_the_package(self, cat):
@@ -252,13 +252,13 @@ class TestErrors:
             (TypeError, "attack must be callable, got 'fgsm'", {"attack": "fgsm"}),
             (
                 TypeError,
-                r"callable as attack\(model, x, y=..., bounds=...\): missing a required .*'eps'",
+                r"callable as attack\(model, x, y=...\): missing a required .*'eps'",
                 {"attack": fgsm},
             ),
             (
                 TypeError,
                 "callable as attack.*'target'",
-                {"attack": lambda model, x, *, target, bounds: None},
+                {"attack": lambda model, x, *, target: None},
             ),
             (
                 TypeError,

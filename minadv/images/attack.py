@@ -102,7 +102,8 @@ def attack_image(
     model
         From images (N, H, W, C) to logits (N, K).
     attack
-        Called as ``attack(model, x, y=label, bounds=bounds)``, or with ``target=``, it returns an
+        Called as ``attack(model, x, y=label)``, or with ``target=`` (and with ``bounds=`` where
+        they are not 0 and 1), it returns an
         :class:`~minadv.attacks.result.AttackResult`: an attack of this package with its own
         arguments filled in, such as ``partial(fgsm, eps=0.1)``.
     y, target
@@ -142,7 +143,8 @@ def attack_image(
         if value is not None
     }
     goal = goal or {"y": int(before.argmax())}
-    result = checked_attack(attack, model, x, **goal, bounds=bounds)
+    own = {} if tuple(bounds) == (0.0, 1.0) else {"bounds": bounds}
+    result = checked_attack(attack, model, x, **goal, **own)
     stored = from_8bit(to_8bit(result.x_adv, bounds=bounds), bounds=bounds)
     seen = predictions(model, array_module(x).concatenate([x, result.x_adv, stored]), names)
     survives = bool(survives_8bit(model, result, **goal, bounds=bounds)[0])
