@@ -492,14 +492,3 @@ def _strip(frames: list, names: list[str]) -> Figure:
         axes.set_title(title, fontsize=10)
         axes.axis("off")
     return figure
-
-
-def on_mnist() -> bool:
-    """Whether the lesson runs at the documents' own sizes."""
-    return settings.data == "mnist"
-
-
-def compare(item: str, what: str, stated: str, measured: str):
-    """Print a document's number next to the one measured; :func:`measured` takes its
-    place."""
-    print(f"[{item}] {what}: the document says {stated}, here {measured}")
