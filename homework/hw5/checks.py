@@ -56,7 +56,9 @@ def _planes(draw, corners=False):
 def _nearest(g: Grading, case, norm):
     """Call ``nearest``, and fail unless r is on hyperplane k and as short as can be."""
     f, w, y = case
-    k, r = g.call("nearest", f, w, y, norm, kind="any", parts=None) or (None, None)
+    both = g.call("nearest", f, w, y, norm, kind="any")
+    g.expect(isinstance(both, (tuple, list)) and len(both) == 2, "it is no pair (k, r)")
+    k, r = both
     k = g._array(k, y.shape, "i", "k")
     r = g._array(r, (len(f), w.shape[2]), "f", "r")
     right = g.reference.nearest(f, w, y, norm)
