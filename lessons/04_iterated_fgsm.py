@@ -341,8 +341,8 @@ result = pgd(
 print(f"as in minadv: {bool((best == result.x_adv).all())}")
 lost = float((history[-1] < history.max(axis=0)).mean())
 measured("E6", "images whose last iterate is not the best", lost, form=".0%")
+# a gradient that is nearly 0 may get the other sign from the last bit of a sum
 assert float((best == result.x_adv).mean()) > 0.999
-np.testing.assert_allclose(to_numpy(best), to_numpy(result.x_adv), atol=1e-5)
 assert lost > 0.1
 
 z = x

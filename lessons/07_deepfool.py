@@ -19,7 +19,7 @@
 
 # %%
 import numpy as np
-from lesson import by_data, dataset, measured, rng, save, slider, trained_cnn
+from lesson import dataset, measured, rng, save, slider, trained_cnn
 from matplotlib.figure import Figure
 
 from minadv import array_module, deepfool, fgsm, jacobian, ops, plotting, to_numpy
@@ -288,7 +288,6 @@ for n in range(10):
 print(f"ten images, {to_numpy(result.steps).tolist()} steps: as in minadv")
 more = float((result.steps > 1).mean())
 measured("E7", "of ten images, share that one step does not fool", more, form=".0%")
-assert by_data(sample=more > 0.2, digits=True)  # a network is not affine
 
 # %% [markdown]
 # `deepfool` does it for a whole batch and lets images that are done leave. It also
