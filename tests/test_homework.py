@@ -26,7 +26,10 @@ from homework.grader.stubs import (
     student_questions,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading needs POSIX")
+pytestmark = [
+    pytest.mark.lessons,
+    pytest.mark.skipif(sys.platform == "win32", reason="grading needs POSIX"),
+]
 
 
 def run(source: str, name="f", *arguments, **limits):

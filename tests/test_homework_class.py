@@ -20,7 +20,10 @@ from homework.grader.classroom import _safe, files_of, grade_class, pick, read_z
 from homework.grader.selftest import CHEATS
 from homework.grader.stubs import ROOT, solution_source
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading needs POSIX")
+pytestmark = [
+    pytest.mark.lessons,
+    pytest.mark.skipif(sys.platform == "win32", reason="grading needs POSIX"),
+]
 
 
 def zipped(files: dict, mode: int = 0o644) -> bytes:
