@@ -17,7 +17,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 
@@ -34,6 +35,7 @@ __all__ = [
     "map_chunks",
     "one_blas_thread",
     "run_chunks",
+    "single_thread",
     "thread_safe",
 ]
 
@@ -193,9 +195,23 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
 
 # --- threads
 
-_here = threading.local()  # busy: this thread computes a chunk
+_here = threading.local()  # busy: this thread computes a chunk, or is to compute alone
 _jobs: SimpleQueue[tuple[_Run, Context]] = SimpleQueue()  # calls for help
 _helpers: list[threading.Thread] = []
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Inside, this thread computes its chunks alone, and matrix products use one core.
+
+    For a process that is one of many, each with a core of its own.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
 
 
 class _Run:
