@@ -4,7 +4,6 @@ it."""
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import minadv
-from homework.grader import worker
+from homework.grader import processes, worker
 from homework.grader.kit import write_kit
 
 MOST_SOURCE = 1 << 18  # bytes of a submission
@@ -78,7 +77,7 @@ class Sandbox:
         self.folder = None
         self._printed = None
         self._unloadable = None
-        self.last_printed = ""
+        self._last_printed, self._forgotten = "", 0
         self.functions: list[str] = []
 
     def __enter__(self):
@@ -115,14 +114,14 @@ class Sandbox:
         path = home / f"{self.name}.py"
         path.write_bytes(self.source)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        self._printed = os.open(home / "printed", flags, 0o600)
+        self._printed, self._forgotten = os.open(home / "printed", flags, 0o600), 0
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         if sys.platform == "win32":
             environment |= {"SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
-        owner = _other_user(self.folder, home)
-        _adopt_orphans()
-        self._strangers = _children()
+        owner = processes.other_user(self.folder, home)
+        processes.adopt_orphans()
+        self._strangers = processes.children()
         forbidden = os.pathsep.join(os.path.realpath(f) for f in FORBIDDEN)
         command = [
             sys.executable,
@@ -186,17 +185,24 @@ class Sandbox:
                 self._die("your program sent something that is no answer")
 
     def printed(self) -> str:
-        """The last 2,000 characters that the student's code printed."""
+        """The last 2,000 characters that the student's code printed since :meth:`forget`."""
         if self._printed is None:
-            return ""
-        os.lseek(self._printed, max(0, os.fstat(self._printed).st_size - 2000), os.SEEK_SET)
+            return self._last_printed
+        start = max(self._forgotten, os.fstat(self._printed).st_size - 2000)
+        os.lseek(self._printed, start, os.SEEK_SET)
         return os.read(self._printed, 2000).decode("utf-8", "replace")
+
+    def forget(self):
+        """What was printed so far belongs to an earlier check."""
+        self._last_printed = ""
+        if self._printed is not None:
+            self._forgotten = os.fstat(self._printed).st_size
 
     def end(self):
         """Kill the child and all that it started, and remove its folder."""
         if self.process is not None:
-            self.spent = self._used()
-            self.peak = max(self.peak, _peak(self.process.pid))
+            self.spent = self.used()
+            self.peak = max(self.peak, processes.peak(self.process.pid))
             for _ in range(50):
                 with contextlib.suppress(OSError):
                     if hasattr(os, "killpg"):
@@ -204,7 +210,9 @@ class Sandbox:
                 with contextlib.suppress(OSError):
                     self.process.kill()
                 left = [
-                    p for p in _children() if p not in self._strangers and p != self.process.pid
+                    p
+                    for p in processes.children()
+                    if p not in self._strangers and p != self.process.pid
                 ]
                 for p in left:
                     with contextlib.suppress(OSError):
@@ -248,12 +256,14 @@ class Sandbox:
 
     def _deadline(self, seconds: float):
         self._limit = seconds
-        self._cpu_end = min(_cpu_seconds(self.process.pid) + seconds, self.seconds - self.spent)
+        self._cpu_end = min(
+            processes.cpu_seconds(self.process.pid) + seconds, self.seconds - self.spent
+        )
         self._wall_end = min(time.monotonic() + 4 * seconds, self._end)
 
-    def _used(self) -> float:
+    def used(self) -> float:
         """CPU seconds so far."""
-        return self.spent + (_cpu_seconds(self.process.pid) if self.process else 0)
+        return self.spent + (processes.cpu_seconds(self.process.pid) if self.process else 0)
 
     def _send(self, message: bytes):
         with contextlib.suppress(BrokenPipeError):  # the next _receive says what happened
@@ -273,9 +283,11 @@ class Sandbox:
                 return os.read(pipe.fileno(), 1 << 16)
             now = time.monotonic()
             # One that could run and only waits for its turn is not late: the machine is busy.
-            late = now > self._end or (now > self._wall_end and not _runnable(self.process.pid))
-            if late or _cpu_seconds(self.process.pid) > self._cpu_end:
-                if time.monotonic() > self._end or self._used() >= self.seconds:
+            late = now > self._end or (
+                now > self._wall_end and not processes.runnable(self.process.pid)
+            )
+            if late or processes.cpu_seconds(self.process.pid) > self._cpu_end:
+                if time.monotonic() > self._end or self.used() >= self.seconds:
                     self._end = 0  # no further call
                     self._die(
                         f"all calls together took more than {self.seconds} CPU seconds, or "
@@ -314,7 +326,7 @@ class Sandbox:
             self._die("your program sent something that is no answer")
 
     def _die(self, why: str):
-        self.last_printed = self.printed()
+        self._last_printed = self.printed()
         self.end()
         self.deaths += 1
         raise Ended(why)
@@ -322,76 +334,3 @@ class Sandbox:
 
 def _texts(v) -> list[str]:
     return [t[:200] for t in v if isinstance(t, str)][:5] if isinstance(v, list) else []
-
-
-def _stat(pid) -> list[str]:
-    """The fields of ``/proc/PID/stat`` after the name: state, parent, group, session, ..."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
-
-
-def _cpu_seconds(pid: int) -> float:
-    """CPU seconds of a process and of its ended children; 0 where the system does not say."""
-    try:
-        return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, AttributeError):
-        return 0.0
-
-
-def _runnable(pid: int) -> bool:
-    """Whether a process computes, or waits for a processor; False where the system does not say."""
-    try:
-        return _stat(pid)[0] == "R"
-    except (OSError, IndexError):
-        return False
-
-
-def _peak(pid: int) -> int:
-    """The largest that a running process was, in KiB; 0 where the system does not say."""
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open(f"/proc/{pid}/status", encoding="utf-8") as file,
-    ):
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0
-
-
-def _children() -> set[int]:
-    """Processes whose parent we are and whose session is not ours: what submissions left behind."""
-    if not sys.platform.startswith("linux"):
-        return set()
-    found = set()
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            if entry.isdigit():
-                stat = _stat(entry)
-                if int(stat[1]) == os.getpid() and int(stat[3]) != os.getsid(0):
-                    found.add(int(entry))
-    return found
-
-
-def _adopt_orphans():
-    """On Linux, become the parent of processes that a child left behind, so that they can be
-    found."""
-    if sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-
-
-def _other_user(folder: Path, home: Path) -> tuple[int, int]:
-    """Where we are root, the user and group that the child becomes: ``student`` or nobody. Else -1,
-    -1."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return -1, -1
-    import pwd
-
-    for name in ("student", "nobody"):
-        with contextlib.suppress(KeyError):
-            user = pwd.getpwnam(name)
-            os.chmod(folder, 0o755)
-            for path in (home, *home.iterdir()):
-                os.chown(path, user.pw_uid, user.pw_gid)
-            return user.pw_uid, user.pw_gid
-    raise RuntimeError("grading as root needs a user named student or nobody")

@@ -31,6 +31,9 @@ def affine(W, b) -> Served:
     return Served(_Differentiable(lambda x: x @ w + b), "model", source if w.size <= 24 else "")
 
 
-def function(f) -> Served:
-    """A plain function of arrays; ``asked`` holds its questions and answers."""
-    return Served(f)
+def function(f, source: str = "") -> Served:
+    """A plain function of arrays; ``asked`` holds its questions and answers.
+
+    ``source``: the same as a Python expression, for the line that a student pastes.
+    """
+    return Served(f, source=source)
