@@ -140,7 +140,7 @@ def measure(homework: Homework, source: bytes | None, course: Course):
     if homework.challenge is None or source is None or b"def challenge(" not in source:
         return None, ""
     check = Check("challenge", 0, homework.challenge.name, None, ("challenge",))
-    with _sandbox(homework, source) as box:
+    with _sandbox(homework, source, factor=2) as box:
         grading = _grading(homework, box, check, course, hidden=True, scale="full")
         try:
             box.start()

@@ -24,6 +24,19 @@ def network(model) -> Served:
     return Served(_Differentiable(model), "model")
 
 
+def limited(model, most: int) -> Served:
+    """The same, that gives at most ``most`` gradients: a question is one of a whole batch."""
+    answer, count = _Differentiable(model), [0]
+
+    def ask(what: str, x, g=None):
+        count[0] += what == "vjp"
+        if count[0] > most:
+            raise ValueError(f"BudgetUsed: gradient {most + 1} of {most} was asked for")
+        return answer(what, x, g)
+
+    return Served(ask, "model")
+
+
 def affine(W, b) -> Served:
     """The model ``x @ W.T + b``; W (K, D) and b (K,) whole, so that its answers are exact."""
     w = np.ascontiguousarray(W.T)

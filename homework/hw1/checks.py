@@ -9,6 +9,7 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import function
 from homework.grader.strategies import sizes, whole
+from homework.hw1.challenge import CHALLENGE
 
 EARLIER = ("unbroadcast", "add_vjp", "multiply_vjp", "matmul_vjp", "relu_vjp")
 GRAPH = ("backward", "run_graph")
@@ -365,5 +366,6 @@ HOMEWORK = Homework(
         "D": "All together",
     },
     kit=(),
+    challenge=CHALLENGE,
     checks=(a1, a2, a3, a4, b1, b2, b3, b4, c1, d1),
 )

@@ -12,6 +12,7 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import affine, network
 from homework.grader.strategies import awkward, labels, pixels, sizes, whole
+from homework.hw2.challenge import CHALLENGE
 from minadv import vjp
 
 EARLIER = ("margin_gradient", "ball", "fgsm_step")
@@ -306,5 +307,6 @@ HOMEWORK = Homework(
         "F": "FGSM",
     },
     kit=("autograd", "ops"),
+    challenge=CHALLENGE,
     checks=(a1, b1, b2, c1, c2, d1, d2, e1, e2, f1, f2),
 )

@@ -11,6 +11,7 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import function, network
 from homework.grader.strategies import pixels, sizes, whole
+from homework.hw3.challenge import CHALLENGE
 
 # random_start draws from rng, so it is not pure and stays the student's own.
 EARLIER = ("project_l2", "steepest", "keep_best")
@@ -431,5 +432,6 @@ HOMEWORK = Homework(
         "F": "PGD",
     },
     kit=("autograd", "ops"),
+    challenge=CHALLENGE,
     checks=(a1, a2, b1, b2, c1, d1, d2, e1, f1, f2),
 )

@@ -13,6 +13,7 @@ from homework.grader.grading import Grading
 from homework.grader.sandbox import Served
 from homework.grader.serve import affine, function, network
 from homework.grader.strategies import labels, pixels, sizes, whole
+from homework.hw4.challenge import CHALLENGE
 
 EARLIER = ("saliency", "best_pixel")
 
@@ -379,5 +380,6 @@ HOMEWORK = Homework(
         "E": "JSMA",
     },
     kit=("autograd", "ops"),
+    challenge=CHALLENGE,
     checks=(a1, a2, b1, b2, c1, d1, d2, e1, e2, e3),
 )

@@ -11,6 +11,7 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import affine, network
 from homework.grader.strategies import labels, pixels, sizes, whole
+from homework.hw5.challenge import CHALLENGE
 from minadv import vjp
 
 DUAL = {"l2": lambda v: math.sqrt(math.fsum(v * v)), "linf": lambda v: float(np.abs(v).sum())}
@@ -317,5 +318,6 @@ HOMEWORK = Homework(
     },
     kit=("autograd", "ops"),
     call_seconds=20,
+    challenge=CHALLENGE,
     checks=(a1, b1, b2, b3, c1, c2, d1, d2),
 )

@@ -11,6 +11,8 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import function
 from homework.grader.strategies import pixels, sizes, whole
+from homework.hw6.black_box import probabilities
+from homework.hw6.challenge import CHALLENGE
 
 POPULATION, BUDGET, PIXELS = 40, 1040, 3
 TOP = float(np.nextafter(8, 0))
@@ -299,23 +301,6 @@ def d2(g: Grading):
     _painting(g, st.lists(one, min_size=1, max_size=3).map(lambda v: np.array(v)))
 
 
-def _probabilities(net, most):
-    """``predict`` of a network, that counts its rows and ends after ``most``."""
-    count = [0]
-
-    def predict(x):
-        if np.ndim(x) != 2 or x.shape[1] != 64:
-            raise ValueError(f"predict takes images (n, 64), got an array of shape {np.shape(x)}")
-        count[0] += len(x)
-        if count[0] > most:
-            raise ValueError(f"BudgetUsed: row {most + 1} of {most} was asked for")
-        z = net(x)
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
-
-    return predict
-
-
 def _right(g: Grading, count):
     net = g.course.models[1 if g.hidden else 0]
     i = np.flatnonzero(net(g.course.x).argmax(axis=1) == g.course.y)
@@ -347,7 +332,7 @@ def e1(g: Grading):
                 images,
                 labels,
                 lambda x, y, s, r=r: g.reference.one_pixel(
-                    _probabilities(net, BUDGET),
+                    probabilities(net, BUDGET),
                     x,
                     y,
                     PIXELS,
@@ -365,7 +350,7 @@ def e1(g: Grading):
         labels,
         lambda x, y, s: g.call(
             "one_pixel",
-            function(_probabilities(net, 2 * BUDGET)),
+            function(probabilities(net, 2 * BUDGET)),
             x,
             y,
             PIXELS,
@@ -387,7 +372,7 @@ def e2(g: Grading):
     net, images, labels = _right(g, 8)
     for s, (x, y) in enumerate(zip(images, labels, strict=True)):
         for pixels_, budget in ((PIXELS, BUDGET), (1, 160 + 40 * s)):
-            predict = function(_probabilities(net, 10**9))
+            predict = function(probabilities(net, 10**9))
             rng = np.random.SeedSequence(s)
             z = g.call("one_pixel", predict, x, int(y), pixels_, budget, rng, shape=(64,))
             rows = sum(len(q[0]) for q, _ in predict.asked)
@@ -415,5 +400,6 @@ HOMEWORK = Homework(
     kit=(),
     call_seconds=20,
     seconds=240,
+    challenge=CHALLENGE,
     checks=(a1, a2, b1, b2, b3, c1, c2, d1, d2, e1, e2),
 )

@@ -12,7 +12,9 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import affine, function, network
 from homework.grader.strategies import labels, pixels, sizes, whole
-from minadv import models, vjp
+from homework.hw7.challenge import CHALLENGE
+from homework.hw7.robust import accuracy, called
+from minadv import vjp
 
 EPS = 0.15  # of B2
 
@@ -142,48 +144,9 @@ def b1(g: Grading):
         check(case)
 
 
-def _network(parameters):
-    net = models.mlp((64,))
-    net.parameters = {k: np.asarray(parameters[k], v.dtype) for k, v in net.parameters.items()}
-    return net
-
-
-def _robust(net, course, eps) -> float:
-    """Accuracy on the test images under PGD of 40 steps along the gradient of the margin."""
-    x, y = course.x.astype(np.float32), course.y
-    is_y = y[:, None] == np.arange(10)
-    low, high = np.clip(x - eps, 0, 1), np.clip(x + eps, 0, 1)
-    z, right = x, np.ones(len(x), bool)
-    for _ in range(41):
-        logits, pull = vjp(net, z)
-        right &= logits.argmax(axis=1) == y
-        others = np.where(is_y, -np.inf, logits)
-        e = np.exp(others - others.max(axis=1, keepdims=True))
-        g = pull((e / e.sum(axis=1, keepdims=True) - is_y).astype(logits.dtype))
-        z = np.clip(z + np.float32(eps / 8) * np.sign(g), low, high)
-    return float(right.mean())
-
-
-def _trained(g: Grading):
-    x = g.course.digits.x_train.reshape(-1, 64)
-    y = g.course.digits.y_train.astype(np.int64)
-    rng = np.random.SeedSequence(int(g.rng.integers(2**31)))
-    value = g.call("train_robust", x, y, EPS, rng, kind="any")
-    shapes = {k: v.shape for k, v in models.mlp((64,)).parameters.items()}
-    g.expect(
-        isinstance(value, dict) and set(value) == set(shapes),
-        f"it is no dict of the arrays {', '.join(sorted(shapes))}",
-    )
-    for k, shape in shapes.items():
-        v = g._array(value[k], shape, "f", k)
-        g.expect(v.dtype.kind == "f", f"{k} is an array of {v.dtype}, expected floating point")
-    g.last = (g.last[0], None)  # thousands of weights say nothing
-    return _network(value)
-
-
 @worth(15, "PGD leaves an accuracy of 0.42 at eps 0.15", "train_robust")
 def b2(g: Grading):
-    share = _robust(_trained(g), g.course, EPS)
+    share = accuracy(called(g, "train_robust", EPS), g.course, EPS)
     g.at_least(
         "accuracy under PGD",
         share,
@@ -195,7 +158,7 @@ def b2(g: Grading):
 
 @worth(5, "clean accuracy is at least 0.90", "train_robust")
 def b3(g: Grading):
-    net = _trained(g)
+    net = called(g, "train_robust", EPS)
     share = float((net(g.course.x).argmax(axis=1) == g.course.y).mean())
     why = f"the accuracy on clean images is {share:.3f}, expected at least 0.90"
     g.at_least("accuracy on clean images", share, 0.90, why)
@@ -326,5 +289,6 @@ HOMEWORK = Homework(
     kit=("autograd", "ops", "losses", "layers", "models", "training"),
     call_seconds=30,
     seconds=240,
+    challenge=CHALLENGE,
     checks=(a1, a2, b1, b2, b3, c1, d1, e1, e2),
 )
