@@ -43,6 +43,26 @@ def peak(pid: int) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def memory_limit(more: int):
+    """On Linux, let this process grow by ``more`` bytes at most; beyond, a MemoryError."""
+    try:
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    except (ImportError, OSError):
+        yield
+        return
+    most = [size + more] + [v for v in (soft, hard) if v != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(most), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def children() -> set[int]:
     """Processes whose parent we are and whose session is not ours: what submissions left behind."""
     if not sys.platform.startswith("linux"):

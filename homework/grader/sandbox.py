@@ -23,6 +23,8 @@ from homework.grader import processes, worker
 from homework.grader.kit import write_kit
 
 MOST_SOURCE = 1 << 18  # bytes of a submission
+MOST_ANSWER = 1 << 30  # bytes that one answer of ours may take, so that no question ends us
+MOST_ASKED = 1 << 29  # bytes of the questions and answers of one call, which are all kept
 # Where the answers are.
 FORBIDDEN = Path(__file__).parent.parent, Path(minadv.__file__).parent
 
@@ -70,7 +72,7 @@ class Sandbox:
         self.source, self.name, self.kit = source, name, kit
         self.call_seconds, self.seconds, self.megabytes = call_seconds, seconds, megabytes
         self.deaths = 0
-        self.spent = 0.0  # CPU seconds of the processes that ended
+        self.spent = 0.0  # CPU seconds of the processes that ended, and of our answers to them
         self.peak = 0  # KiB, the largest that a process was, where the system says
         self._end = time.monotonic() + 2.5 * seconds
         self.process = None
@@ -190,7 +192,7 @@ class Sandbox:
             return self._last_printed
         start = max(self._forgotten, os.fstat(self._printed).st_size - 2000)
         os.lseek(self._printed, start, os.SEEK_SET)
-        return os.read(self._printed, 2000).decode("utf-8", "replace")
+        return _printable(os.read(self._printed, 2000).decode("utf-8", "replace"))
 
     def forget(self):
         """What was printed so far belongs to an earlier check."""
@@ -241,25 +243,35 @@ class Sandbox:
     # ----------------------------------------------------------------------------------- the wire
 
     def _answer(self, served: dict, data: list) -> bytes:
+        """The answer to one question. Its CPU time counts as the student's, and its time waiting
+        for a processor as nobody's."""
+        wall, cpu = time.monotonic(), time.thread_time()
         try:
             f = served[data[0]]
-            value = f.answer(*data[1:])
+            with processes.memory_limit(MOST_ANSWER):
+                value = f.answer(*data[1:])
             f.asked.append((data[1:], value))
-            return worker.encode("value", value)
+            self._asked += sum(v.nbytes for v in (*data, value) if isinstance(v, np.ndarray))
+            message = worker.encode("value", value)
         except Exception as error:  # a question that makes no sense: the student hears why
-            return worker.encode("error", f"{type(error).__name__}: {error}"[:1000])
+            message = worker.encode("error", f"{type(error).__name__}: {error}"[:1000])
+        self.spent += time.thread_time() - cpu
+        self._wall_end += time.monotonic() - wall
+        if self._asked > MOST_ASKED:
+            self._die(f"one call asked for more than {MOST_ASKED >> 20} MiB of numbers")
+        return message
 
     def _raised(self, data: list) -> Raised:
         if len(data) != 4 or not all(isinstance(v, str) for v in data[:3]):
             self._die("your program sent something that is no answer")
-        return Raised(*(v[:2000] for v in data[:3]), _texts(data[3]))
+        return Raised(*(_printable(v[:2000]) for v in data[:3]), _texts(data[3]))
 
     def _deadline(self, seconds: float):
         self._limit = seconds
-        self._cpu_end = min(
-            processes.cpu_seconds(self.process.pid) + seconds, self.seconds - self.spent
-        )
+        self._cpu_end = min(self.used() + seconds, self.seconds)
+        self._asked = 0  # bytes of questions and answers
         self._wall_end = min(time.monotonic() + 4 * seconds, self._end)
+        self._next_look, self._began = 0.0, (time.monotonic(), self.used())
 
     def used(self) -> float:
         """CPU seconds so far."""
@@ -276,25 +288,32 @@ class Sandbox:
         while True:
             if sys.platform == "win32":  # no select on pipes: no limits either
                 return pipe.write(view) if view is not None else os.read(pipe.fileno(), 1 << 16)
+            if time.monotonic() > self._next_look:  # a program that asks and asks must end, too
+                self._look()
             lists = ([], [pipe], []) if view is not None else ([pipe], [], [])
             if any(select.select(*lists, 0.1)):
                 if view is not None:
                     return os.write(pipe.fileno(), view[: select.PIPE_BUF])
                 return os.read(pipe.fileno(), 1 << 16)
-            now = time.monotonic()
-            # One that could run and only waits for its turn is not late: the machine is busy.
-            late = now > self._end or (
-                now > self._wall_end and not processes.runnable(self.process.pid)
+
+    def _look(self):
+        """End the child where it is past a limit."""
+        now = time.monotonic()
+        self._next_look = now + 0.1
+        if now > self._end or self.used() >= self.seconds:
+            self._end = 0  # no further call
+            self._die(
+                f"all calls together took more than {self.seconds} CPU seconds, or "
+                f"{2.5 * self.seconds:g} seconds"
             )
-            if late or processes.cpu_seconds(self.process.pid) > self._cpu_end:
-                if time.monotonic() > self._end or self.used() >= self.seconds:
-                    self._end = 0  # no further call
-                    self._die(
-                        f"all calls together took more than {self.seconds} CPU seconds, or "
-                        f"{2.5 * self.seconds:g} seconds"
-                    )
-                unit = "seconds" if late else "CPU seconds"
-                self._die(f"took more than {4 * self._limit if late else self._limit:g} {unit}")
+        if self.used() > self._cpu_end:
+            self._die(f"took more than {self._limit:g} CPU seconds")
+        # One that could run and waits for its turn is not late, nor one that asks and computes, if
+        # slowly: the machine is busy. It ends by its CPU time.
+        began, used = self._began
+        idle = self.used() - used < (now - began) / 40
+        if now > self._wall_end and idle and not processes.runnable(self.process.pid):
+            self._die(f"took more than {4 * self._limit:g} seconds")
 
     def _receive(self, where: str):
         def fill(enough):
@@ -333,4 +352,10 @@ class Sandbox:
 
 
 def _texts(v) -> list[str]:
-    return [t[:200] for t in v if isinstance(t, str)][:5] if isinstance(v, list) else []
+    found = [t for t in v if isinstance(t, str)] if isinstance(v, list) else []
+    return [_printable(t[:200]) for t in found[:5]]
+
+
+def _printable(text: str) -> str:
+    """Nothing that a terminal obeys, and nothing that cannot be written to a file."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -16,7 +16,7 @@ from homework.grader.feedback import report
 from homework.grader.stubs import load, solution_source, stub
 
 CHEATS = Path(__file__).parent.parent / "cheats"
-FEW = "always_equal", "array_subclass", "not_a_number", "open_the_solution"
+FEW = "always_equal", "array_subclass", "mostly_zero", "not_a_number", "open_the_solution"
 
 
 @dataclass(frozen=True)
