@@ -6,6 +6,10 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 
@@ -61,6 +65,24 @@ def memory_limit(more: int):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def end_with(parent: int):
+    """End this process when ``parent`` is gone, also by kill -9: a pool's worker would wait for
+    ever."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of fresh processes that do not outlive this one."""
+    context = get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=end_with, initargs=(os.getpid(),))
 
 
 def children() -> set[int]:

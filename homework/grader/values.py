@@ -85,10 +85,10 @@ def worst(returned, expected) -> str:
 
 
 def picture(before, after, chosen: int | None = None) -> list[str]:
-    """An 8×8 image after a change as nine lines of text, the changed pixels in brackets.
+    """An 8×8 image after a change as lines of text, the changed pixels in brackets.
 
     ``before`` and ``after``: (N, 64), (64,) or (8, 8), values from 0 to 1. ``chosen``: which of the
-    N; else the one with the largest change. The last line says in words what the others show.
+    N; else the one with the largest change. The last lines say in words what the others show.
     """
     b, a = (np.asarray(v, float).reshape(-1, 64) for v in (before, after))
     i = int(np.abs(a - b).sum(axis=1).argmax()) if chosen is None else chosen
@@ -100,10 +100,12 @@ def picture(before, after, chosen: int | None = None) -> list[str]:
     rows = ["|" + "".join(cells[r : r + 8]) + "|" for r in range(0, 64, 8)]
     far = np.abs(a[i] - b[i])
     p = int(far.argmax())
-    said = f"image {i} after the change: {int(moved.sum())} of 64 pixels differ (in brackets)"
+    rows.append(f"image {i} after the change: {int(moved.sum())} of 64 pixels differ (in brackets)")
     if moved.any():
-        said += f", the most at row {p // 8}, column {p % 8}: {b[i][p]:.3g} became {a[i][p]:.3g}"
-    return [*rows, said]
+        place = f"row {p // 8}, column {p % 8}"
+        rows[-1] += ","
+        rows.append(f"the most at {place}: {b[i][p]:.3g} became {a[i][p]:.3g}")
+    return rows
 
 
 def image_before(arguments, returned):

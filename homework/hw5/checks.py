@@ -199,6 +199,16 @@ def c1(g: Grading):
             )
 
 
+def _as_long(g: Grading, z, x, best):
+    """Fail where the changes have nothing to do with the shortest way: that is worth no points."""
+    size, right = (np.median(np.sqrt(((v - x) ** 2).sum(axis=1))) for v in (z, best))
+    g.expect(
+        right / 3 <= size <= 3 * right,
+        f"the median l2 length of the changes is {size:.4g}, and the way out is about {right:.4g} "
+        "long",
+    )
+
+
 @worth(
     10,
     "logits times 4, or all plus the same function: the same answer",
@@ -211,6 +221,7 @@ def c2(g: Grading):
     for net in g.course.models[:2]:
         one = g.call("deepfool", network(net), x, shape=x.shape)
         four = g.call("deepfool", network(lambda v, net=net: net(v) * 4.0), x, shape=x.shape)
+        _as_long(g, one, x, g.reference.deepfool(net, x))
         off = int((one != four).any(axis=1).sum())
         g.expect(
             off == 0,
@@ -243,7 +254,7 @@ def _networks(g: Grading):
     10, "at least 98 % of the labels change, inside the bounds", "deepfool", replaced=("nearest",)
 )
 def d1(g: Grading):
-    for net, x, z, _ in _networks(g):
+    for net, x, z, best in _networks(g):
         low, high = z.min(), z.max()
         g.expect(
             low >= 0 and high <= 1,
@@ -257,6 +268,7 @@ def d1(g: Grading):
             need,
             f"the label of {changed} of {len(x)} images changed, expected at least {need}",
         )
+        _as_long(g, z, x, best)
 
 
 def _smallest_fgsm(net, x):
