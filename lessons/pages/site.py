@@ -239,6 +239,14 @@ def _public() -> dict[str, str]:
             parts = full.split(".")
             for i in range(len(parts)):
                 names.setdefault(".".join(parts[i:]), full)
+    for module in _modules():  # what a package exports leads to where it is defined
+        if not hasattr(module, "__path__"):
+            continue
+        for name in getattr(module, "__all__", ()):
+            full = f"{getattr(getattr(module, name), '__module__', '')}.{name}"
+            if full in names:
+                package = module.__name__.removeprefix("minadv.")
+                names[f"{module.__name__}.{name}"] = names[f"{package}.{name}"] = full
     return names
 
 
