@@ -1,6 +1,6 @@
 """The documents' models, and how weights are kept.
 
-Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K).
+Each model is a :class:`~minadv.layers.base.Sequential` from images to logits (N, K).
 Probabilities are their softmax.
 """
 

@@ -54,7 +54,7 @@ class thread_safe:
     """``model``, as one that may be asked by several threads at once, and never changes its input.
 
     ``fgsm(thread_safe(model), x, y=y, eps=0.1)`` uses all cores, where ``model`` alone, being no
-    :class:`minadv.layers.Layer`, would be asked from one thread. A class says the same of its
+    :class:`~minadv.layers.base.Layer`, would be asked from one thread. A class says the same of its
     objects with an attribute ``thread_safe = True``.
 
     Raises :class:`TypeError` if ``model`` is not callable.
