@@ -10,17 +10,24 @@ __all__ = ["Composite", "Layer", "Sequential"]
 class Layer:
     """A differentiable function of a batch.
 
-    A subclass names its arrays in ``names`` and says in ``apply`` what they do.
+    A subclass names its arrays in ``names`` and says in ``apply`` what they do. Arrays in
+    ``state_names`` are kept and saved beside them, but no gradient changes them: ``apply`` itself
+    replaces them while the model is trained, such as running statistics.
     Where it knows how much memory an example needs, ``activation_bytes(shape, dtype)`` says so
     (for :func:`minadv.parallel.chunk_size`).
     """
 
     names: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
     thread_safe = True  # several threads may call it at once: see minadv.parallel
+    whole_batch = False  # in training, an example's value depends on its batch, which stays whole
 
-    def places(self) -> dict[str, tuple[Layer, str]]:
-        """Where each parameter is kept, by the parameter's name: a layer, and its attribute."""
-        return {name: (self, name) for name in self.names}
+    def places(self, which: str = "names") -> dict[str, tuple[Layer, str]]:
+        """Where each array is kept, by its name: a layer, and its attribute.
+
+        ``which``: ``"names"``, the parameters, or ``"state_names"``.
+        """
+        return {name: (self, name) for name in getattr(self, which)}
 
     @property
     def parameters(self) -> dict:
@@ -36,6 +43,20 @@ class Layer:
         check_parameters(self.parameters, values)
         for name, (layer, own) in self.places().items():
             setattr(layer, own, values[name])
+
+    @property
+    def arrays(self) -> dict:
+        """All arrays by name, those that make the model what it is: parameters and state."""
+        return {name: getattr(layer, own) for name, (layer, own) in self._all_places().items()}
+
+    @arrays.setter
+    def arrays(self, values: dict):
+        check_parameters(self.arrays, values)
+        for name, (layer, own) in self._all_places().items():
+            setattr(layer, own, values[name])
+
+    def _all_places(self) -> dict[str, tuple[Layer, str]]:
+        return self.places() | self.places("state_names")
 
     def apply(self, parameters: dict, x, rng: np.random.Generator | None = None):
         """The layer's value for a batch ``x``, computed with ``parameters``.
@@ -59,12 +80,22 @@ class Composite(Layer):
         """The layers by name. Names hold no dot."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it is made of")
 
-    def places(self) -> dict[str, tuple[Layer, str]]:
-        """Where each parameter is kept, by its name ``"<child>.<name>"``."""
+    @property
+    def thread_safe(self) -> bool:  # type: ignore[override]
+        """False if a layer says so, one that keeps state between calls."""
+        return all(layer.thread_safe for layer in self.children().values())
+
+    @property
+    def whole_batch(self) -> bool:  # type: ignore[override]
+        """True if a layer says so."""
+        return any(layer.whole_batch for layer in self.children().values())
+
+    def places(self, which: str = "names") -> dict[str, tuple[Layer, str]]:
+        """Where each array is kept, by its name ``"<child>.<name>"``."""
         return {
             f"{child}.{name}": place
             for child, layer in self.children().items()
-            for name, place in layer.places().items()
+            for name, place in layer.places(which).items()
         }
 
     def by_child(self, parameters: dict) -> dict[str, dict]:
@@ -96,11 +127,6 @@ class Sequential(Composite):
         self.layers = list(layers)
         self._activation_bytes: dict = {}
 
-    @property
-    def thread_safe(self) -> bool:  # type: ignore[override]
-        """False if a layer says so, one that keeps state between calls."""
-        return all(layer.thread_safe for layer in self.layers)
-
     def __len__(self):
         return len(self.layers)
 
@@ -131,14 +157,20 @@ class Sequential(Composite):
         """The bytes that one example of ``shape`` leaves in all layers together, measured once."""
         key = (tuple(shape), np.dtype(dtype))
         if key not in self._activation_bytes:
-            self._activation_bytes[key] = sum(
-                a.nbytes for a in self.activations(np.zeros((1, *shape), dtype))
-            )
+            x, total = np.zeros((1, *shape), dtype), 0
+            for layer in self.layers:
+                inside = getattr(layer, "activation_bytes", None)
+                before, x = x, layer(x)
+                total += inside(before.shape[1:], dtype) if inside else x.nbytes
+            self._activation_bytes[key] = total
         return self._activation_bytes[key]
 
     def __repr__(self):
         rows = "".join(f"  {i}: {layer!r}\n" for i, layer in enumerate(self.layers))
         return f"Sequential(\n{rows})"
+
+
+MOST_NAMED = 12  # a file of another network may be wrong in hundreds of names
 
 
 def check_parameters(own: dict, given: dict):
@@ -162,4 +194,6 @@ def check_parameters(own: dict, given: dict):
             if a is not b and not bool((a == b).all()):
                 wrong.append(f"{shared} and {name} are one array in the model, but differ")
     if wrong:
-        raise ValueError("parameters do not fit the model: " + "; ".join(wrong))
+        more = [f"and {len(wrong) - MOST_NAMED} more"] if len(wrong) > MOST_NAMED else []
+        listed = "; ".join(wrong[:MOST_NAMED] + more)
+        raise ValueError(f"parameters do not fit the model: {listed}")

@@ -9,7 +9,14 @@ import numpy as np
 
 from minadv.autograd import raw
 from minadv.backend import asarray
-from minadv.checks import check_choice, check_count, check_pair, check_rng
+from minadv.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_float_dtype,
+    check_pair,
+    check_rng,
+)
 from minadv.conv import conv2d, conv2d_transpose, depthwise_conv2d
 from minadv.layers.base import Layer
 
@@ -36,14 +43,7 @@ def initial_weight(shape: tuple, fan_in: int, fan_out: int, init: str, rng, dtyp
     dtype : dtype
         A floating-point one.
     """
-    try:
-        kind = np.dtype(dtype).kind
-    except TypeError:
-        kind = "?"
-    if kind != "f":
-        raise TypeError(
-            f"dtype must be a floating-point one, got {dtype if kind == '?' else np.dtype(dtype)}"
-        )
+    dtype = check_float_dtype("dtype", dtype)
     check_choice("init", init, "glorot", "he")
     rng = check_rng(next(_layers_without_rng) if rng is None else rng)
     if init == "glorot":
@@ -102,12 +102,15 @@ class Conv2D(Layer):
     kernel, stride : int or pair of int
         Size and step of the window, in pixels, for rows and columns.
     padding : "valid", "same", int or pair
-        See :func:`minadv.conv.padding_widths`.
+        See :func:`minadv.windows.padding_widths`.
+    bias : bool
+        Whether a number per output channel is added. Without, ``bias`` is None: a
+        :class:`BatchNorm` that follows would take it away again.
     rng, init, dtype
         As for :class:`Dense`.
     """
 
-    names = ("weight", "bias")
+    names: tuple[str, ...] = ("weight", "bias")
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ class Conv2D(Layer):
         *,
         stride=1,
         padding="valid",
+        bias: bool = True,
         rng=None,
         init: str = "glorot",
         dtype=np.float32,
@@ -126,13 +130,13 @@ class Conv2D(Layer):
         self.weight = initial_weight(
             (kh, kw, c_in, c_out), kh * kw * c_in, kh * kw * c_out, init, rng, dtype
         )
-        self.bias = _zeros(c_out, dtype)
+        self.bias = _zeros(c_out, dtype) if check_flag("bias", bias) else None
+        self.names = ("weight", "bias")[: 1 + bias]
         self.stride, self.padding = check_pair("stride", stride), padding
 
     def apply(self, parameters, x, rng=None):
-        return conv2d(
-            x, parameters["weight"], parameters["bias"], stride=self.stride, padding=self.padding
-        )
+        weight, bias = parameters["weight"], parameters.get("bias")
+        return conv2d(x, weight, bias, stride=self.stride, padding=self.padding)
 
 
 class ConvTranspose2D(Layer):
@@ -147,7 +151,7 @@ class ConvTranspose2D(Layer):
     kernel, stride : int or pair of int
         Size and step of the window, in pixels, for rows and columns.
     padding : "valid", "same", int or pair
-        See :func:`minadv.conv.padding_widths`.
+        See :func:`minadv.windows.padding_widths`.
     rng, init, dtype
         As for :class:`Dense`.
     """
@@ -192,7 +196,7 @@ class DepthwiseConv2D(Layer):
     kernel, stride : int or pair of int
         Size and step of the window, in pixels, for rows and columns.
     padding : "valid", "same", int or pair
-        See :func:`minadv.conv.padding_widths`.
+        See :func:`minadv.windows.padding_widths`.
     rng, init, dtype
         As for :class:`Dense`.
     """
