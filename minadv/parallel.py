@@ -89,7 +89,8 @@ def is_thread_safe(model: Callable) -> bool:
 def chunk_size(model: Callable | None, x) -> int:
     """How many examples of ``x`` one chunk takes.
 
-    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES.
+    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES, at
+    least LEAST; but one if a single example does not fit.
     """
     if array_module(x) is not np:
         return GPU_CHUNK
@@ -100,6 +101,8 @@ def chunk_size(model: Callable | None, x) -> int:
                 per_example = known(x.shape[1:], x.dtype)
         except Exception:  # what the model says of the images themselves will be clearer
             pass
+    if known and per_example > CHUNK_BYTES:  # it computes for so long that Python's overhead is nothing
+        return 1
     return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from minadv import ops
 from minadv.autograd import raw
 from minadv.layers.base import Composite, Layer, Sequential
@@ -45,6 +47,12 @@ class Residual(Composite):
                 f"and {raw(past).shape}"
             )
         return ops.relu(learned + past)
+
+    def activation_bytes(self, shape: tuple, dtype) -> int:
+        """The bytes that one example of ``shape`` leaves in branch and shortcut and behind them."""
+        x = np.zeros((1, *shape), dtype)
+        inside = (getattr(layer, "activation_bytes", None) for layer in self.children().values())
+        return self(x).nbytes + sum(known(shape, dtype) for known in inside if known)
 
     def __repr__(self):
         return f"Residual(\n  branch: {self.branch!r}\n  shortcut: {self.shortcut!r})"
