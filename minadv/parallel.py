@@ -101,7 +101,7 @@ def chunk_size(model: Callable | None, x) -> int:
                 per_example = known(x.shape[1:], x.dtype)
         except Exception:  # what the model says of the images themselves will be clearer
             pass
-    if known and per_example > CHUNK_BYTES:  # it computes for so long that Python's overhead is nothing
+    if known and per_example > CHUNK_BYTES:  # so much work that the overhead is nothing
         return 1
     return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
