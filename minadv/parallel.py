@@ -56,7 +56,7 @@ class thread_safe:
     """``model``, as one that may be asked by several threads at once, and never changes its input.
 
     ``fgsm(thread_safe(model), x, y=y, eps=0.1)`` uses all cores, where ``model`` alone, being no
-    :class:`minadv.layers.Layer`, would be asked from one thread. A class says the same of its
+    :class:`~minadv.layers.base.Layer`, would be asked from one thread. A class says the same of its
     objects with an attribute ``thread_safe = True``.
 
     Raises :class:`TypeError` if ``model`` is not callable.
@@ -91,7 +91,8 @@ def is_thread_safe(model: Callable) -> bool:
 def chunk_size(model: Callable | None, x) -> int:
     """How many examples of ``x`` one chunk takes.
 
-    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES.
+    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES, at
+    least LEAST; but one if a single example does not fit.
     """
     if array_module(x) is not np:
         return GPU_CHUNK
@@ -102,6 +103,8 @@ def chunk_size(model: Callable | None, x) -> int:
                 per_example = known(x.shape[1:], x.dtype)
         except Exception:  # what the model says of the images themselves will be clearer
             pass
+    if known and per_example > CHUNK_BYTES:  # so much work that the overhead is nothing
+        return 1
     return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
 
