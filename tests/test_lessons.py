@@ -65,7 +65,7 @@ def copy(tmp_path: Path) -> Path:
     """A folder with the runner and two lessons: one that passes, one that fails but for seed 1."""
     folder = tmp_path / "lessons"
     shutil.copytree(ROOT / "lessons" / "pages", folder / "pages")
-    for name in ("__main__.py", "lesson.py", "README.md"):
+    for name in ("__main__.py", "lesson.py", "tables.py", "README.md"):
         shutil.copy(ROOT / "lessons" / name, folder)
     numbered(tmp_path, "01_good", GOOD)
     numbered(tmp_path, "02_bad", BAD)
@@ -116,9 +116,9 @@ def test_seeds_give_mean_spread_and_what_failed(copy):
     table = (copy / "out/numbers.md").read_text()
     assert table.strip() in done.stdout
     assert "Made by `python -m lessons --data digits --out out --seeds 3`." in table
-    assert "- 01_good: all 3 seeds hold" in table
+    assert "- 01_good: on the digits all 3 seeds hold" in table
     bad = "AssertionError: one is not two (line 7)"
-    assert f"- 02_bad: seed 0: {bad}; seed 2: {bad}\n" in table
+    assert f"- 02_bad: on the digits seed 0: {bad}; seed 2: {bad}\n" in table
     assert "| 1 | A1 | a number | 1 | 3 | 1 | 3 |" in table  # 2, 3, 4: mean 3, spread 1
 
 
