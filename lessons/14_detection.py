@@ -403,10 +403,10 @@ assert areas[eps] > 0.95
 # %% [markdown]
 # ## Attacks of another shape
 #
-# FGSM moves every pixel by $\varepsilon$, which no clean image looks like. JSMA
-# (lesson 6) changes a few pixels. DeepFool (lesson 7) changes all of them by as little
-# as it takes. They do not try to evade the guard. They only are not what it was tried
-# on.
+# FGSM moves every pixel by $\varepsilon$, which no clean image looks like. JSMA (lesson
+# 6) changes a few pixels. DeepFool (lesson 7) changes all of them by as little as it
+# takes. They do not try to evade the guard. They only are not what it was tried on.
+# Figure 14.5 counts.
 
 # %%
 some, labels = x[:100], y[:100]
@@ -455,7 +455,7 @@ assert (
 # $z$ are the logits and $\tau$ is the threshold. The largest of the first $K$ entries
 # is 0. So the last class, "adversarial", wins exactly where the guard fires, and
 # elsewhere the classifier's label wins. If the score is differentiable, so is $F$, and
-# PGD needs no new line.
+# PGD needs no new line. Figure 14.6 shows what comes out.
 
 
 # %%
