@@ -375,6 +375,7 @@ for ax, (norm, r) in zip(
         ax.step(np.sort(sizes), fooled, style, where="post", label=who)
     ax.set(xlabel=f"{name[norm]} size of the change", ylim=(0, 1.02))
     ax.set_xlim(left=0)
+    ax.locator_params(axis="x", nbins=5)
     ax.grid(color="0.9")
     ax.legend(loc="lower right")
 figure.axes[0].set_ylabel("share of images fooled")

@@ -50,15 +50,15 @@ from minadv.losses import margin
 # ## Who may see what (C3)
 #
 # Every attack so far differentiated the network that it attacked. Who could do that to
-# a network behind a website? Document A calls *black box* an attacker who has no access
-# to the network "but can query it". Document C calls black box an attack that does
-# without "using the target network" at all.
+# a network behind a website? The frame lists what the documents call a black box.
+# Document A means an attacker who has no access to the network "but can query it".
+# Document C means an attack that does without "using the target network" at all.
 #
 # | the attacker | sees | gets a gradient by |
 # |---|---|---|
 # | white box | architecture and weights | backpropagation |
 # | black box of document A | answers to chosen images | asking, many times |
-# | black box of document C | nothing of the target | a network of his own |
+# | black box of document C | nothing of the target | a network of their own |
 #
 # All three follow, on one task.
 #

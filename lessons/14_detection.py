@@ -214,8 +214,8 @@ save(
 )
 
 # %% [markdown]
-# Redrawing helps a little. It also costs something: even clean images are sometimes
-# drawn as another digit.
+# Redrawing helps a little, and its price is high: clean images, too, are drawn as other
+# digits, more often from two numbers than from eight.
 #
 # Document D expects the low accuracy, because the attack is to fool the autoencoder,
 # too. If it fooled it *as* it fooled the classifier, the drawing would show the label

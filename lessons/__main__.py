@@ -173,10 +173,16 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
         action="store_true",
         help="make the site in <out>/site as well (extra: docs)",
     )
+    parser.add_argument(
+        "--solutions",
+        action="store_true",
+        help="run the worked solutions as well (--html does)",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
-    if arguments.seeds is not None and (arguments.seeds < 1 or arguments.html):
-        parser.error("--seeds must be at least 1, and goes without --html")
+    alone = arguments.html or arguments.solutions
+    if arguments.seeds is not None and (arguments.seeds < 1 or alone):
+        parser.error("--seeds: at least 1, and without --html and --solutions")
     chosen = scripts()
     if arguments.only:
         found = {word: [s for s in chosen if named(s, word)] for word in arguments.only}
@@ -209,7 +215,7 @@ def main() -> int:
     out = arguments.out.resolve()
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or 1))
     runs = [(script, seed) for script in chosen for seed in seeds]
-    if arguments.html:
+    if arguments.html or arguments.solutions:
         runs += [(script, arguments.seed) for script in solutions(chosen)]
     progress = sys.stderr.isatty() and not arguments.no_progress
     outcomes = []
