@@ -217,7 +217,7 @@ assert by_data(
 # is not so. There the attack needs so much change that many of the images *are* nearer
 # to a six. That is a lesson by itself: success without a look at the size proves
 # nothing. Nor is a change of that relative length invisible: you can see it in Figure
-# 4.1. What you can also see is that it does not make a six.
+# 4.1. On 28 by 28 pixels you can also see that it does not make a six.
 #
 # Document D's figure shows as "perturbation" what its code returns from the last step,
 # ±0.001 everywhere. The whole change is something else. Signs turn on the way, and

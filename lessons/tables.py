@@ -12,6 +12,20 @@ from pathlib import Path
 
 # NUMBERS: the file in a lesson's folder that keeps what the run measured.
 NUMBERS = "measured.json"
+HEAD = """# Every number of the lessons
+
+What each lesson measures, next to what the documents state where they state a number. A
+run moves every random number: the first weights, the order of training, the images
+drawn, the attacks. Below is first whether the lessons' claims held, then the mean and
+the spread of each number. Made by
+
+```
+python -m lessons --seeds 5 --out sample
+python -m lessons --data mnist --seeds 3 --out mnist
+python -m lessons.tables sample mnist > lessons/NUMBERS.md
+```
+
+"""
 TITLES = {"sample": "the sample", "digits": "the digits", "mnist": "the full MNIST"}
 
 
@@ -53,38 +67,50 @@ def stability(runs: list[dict]) -> str:
     ``rows`` (lesson, item, what, stated, value, form). Runs on other images stand side
     by side.
     """
-    data = [name for name in TITLES if any(run["data"] == name for run in runs)]
-    lines = ["The spread is the standard deviation over the runs.", ""]
+    lines = ["The spread is the standard deviation over the runs."]
     for name in dict.fromkeys(run["lesson"] for run in runs):
-        said = []
+        these = [run for run in runs if run["lesson"] == name]
+        data = [d for d in TITLES if any(run["data"] == d for run in these)]
+        said = "; ".join(_held([r for r in these if r["data"] == d]) for d in data)
+        lines += ["", f"## {name}", "", f"{said[0].upper()}{said[1:]}.", ""]
+        heads = ["item", "what", "document"]
         for images in data:
-            these = [r for r in runs if (r["lesson"], r["data"]) == (name, images)]
-            failed = [f"seed {r['seed']}: {r['error']}" for r in these if r["error"]]
-            holds = f"all {len(these)} seeds hold"
-            if these:
-                said.append(f"on {TITLES[images]} {'; '.join(failed) or holds}")
-        lines.append(f"- {name}: {', '.join(said)}")
-    found, states = {}, {}
-    for run in runs:
-        for lesson, item, what, stated, value, form in run["rows"]:
-            values = found.setdefault((lesson, item, what, form), {})
-            values.setdefault(run["data"], []).append(value)
-            states[lesson, item, what] = stated or states.get((lesson, item, what), "")
-    heads = ["lesson", "item", "what", "document"]
-    for images in data:
-        heads += [f"mean on {TITLES[images]}", "spread", "runs"]
-    lines += ["", _row(*heads), "|" + "---|" * len(heads)]
-    for (lesson, item, what, form), values in found.items():
-        cells = [_number(lesson), item, what, states[lesson, item, what]]
-        for images in data:
-            v = values.get(images, [])
-            spread = statistics.stdev(v) if len(v) > 1 else 0.0
-            mean = statistics.fmean(v) if v else 0.0
-            shown = f"{mean:{form}}", f"{spread:{form.lstrip('+')}}", str(len(v))
-            cells += shown if v else ("", "", "")
-        lines.append(_row(*cells))
+            heads += [f"mean on {TITLES[images]}", "spread", "runs"]
+        lines += [_row(*heads), "|" + "---|" * len(heads)]
+        found, states = {}, {}
+        for run in these:
+            for _, item, what, stated, value, form in run["rows"]:
+                values = found.setdefault((item, what, form), {})
+                values.setdefault(run["data"], []).append(value)
+                states[item, what] = stated or states.get((item, what), "")
+        for (item, what, form), values in found.items():
+            numbers = [c for d in data for c in _summary(values.get(d, []), form)]
+            lines.append(_row(item, what, states[item, what], *numbers))
     return "\n".join(lines)
 
 
+def _held(runs: list[dict]) -> str:
+    """Whether a lesson's claims held in its runs on one kind of images."""
+    where = f"on {TITLES[runs[0]['data']]}"
+    failed = [f"seed {run['seed']}: {run['error']}" for run in runs if run["error"]]
+    if failed:
+        return f"{where} {len(failed)} of {len(runs)} runs fail: {', '.join(failed)}"
+    return f"{where} all claims hold in {len(runs)} of {len(runs)} runs"
+
+
+def _summary(values: list[float], form: str) -> tuple[str, str, str]:
+    """Mean, standard deviation and number of runs, as they are printed."""
+    if not values:
+        return "", "", ""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    mean = statistics.fmean(values)
+    return f"{mean:{form}}", f"{spread:{form.lstrip('+')}}", str(len(values))
+
+
+def main() -> None:
+    """Print the joint table, as a page."""
+    print(HEAD + stability([run for out in sys.argv[1:] for run in kept(Path(out))]))
+
+
 if __name__ == "__main__":
-    print(stability([run for folder in sys.argv[1:] for run in kept(Path(folder))]))
+    main()

@@ -116,10 +116,26 @@ def test_seeds_give_mean_spread_and_what_failed(copy):
     table = (copy / "out/numbers.md").read_text()
     assert table.strip() in done.stdout
     assert "Made by `python -m lessons --data digits --out out --seeds 3`." in table
-    assert "- 01_good: on the digits all 3 seeds hold" in table
+    assert "## 01_good\n\nOn the digits all claims hold in 3 of 3 runs." in table
     bad = "AssertionError: one is not two (line 7)"
-    assert f"- 02_bad: on the digits seed 0: {bad}; seed 2: {bad}\n" in table
-    assert "| 1 | A1 | a number | 1 | 3 | 1 | 3 |" in table  # 2, 3, 4: mean 3, spread 1
+    assert f"On the digits 2 of 3 runs fail: seed 0: {bad}, seed 2: {bad}." in table
+    assert "| A1 | a number | 1 | 3 | 1 | 3 |" in table  # 2, 3, 4: mean 3, spread 1
+
+
+def test_runs_on_two_kinds_of_images_make_one_table(tmp_path):
+    sys.path.insert(0, str(ROOT / "lessons"))
+    import tables
+
+    for images, value in (("mnist", 0.5), ("mnist", 0.7), ("sample", 0.25)):
+        folder = tmp_path / images / str(value)
+        folder.mkdir(parents=True)
+        rows = [("02_x", "B5", "a | b", "", value, ".0%"), ("02_x", "B5", images, "", 1, "+.1f")]
+        run = {"lesson": "02_x", "data": images, "seed": 0, "error": "", "rows": rows}
+        tables.keep(folder, **run)
+    text = tables.stability(tables.kept(tmp_path))
+    assert "On the sample all claims hold in 1 of 1 runs; on the full MNIST all" in text
+    assert "| B5 | a \\| b |  | 25% | 0% | 1 | 60% | 14% | 2 |" in text
+    assert "| B5 | sample |  | +1.0 | 0.0 | 1 |  |  |  |" in text
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(copy):
