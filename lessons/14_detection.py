@@ -91,7 +91,11 @@ x, y = d.x_test[judges], d.y_test[judges]
 # \mathbb{E}_\epsilon [f] = \mathbb{E}_\epsilon [f' \epsilon]. \tag{14.5}$$
 #
 # Now $z$ is a function of $\mu$ and $\sigma$ like any other, and one draw per image
-# gives an unbiased gradient. Here is the whole loss, by hand and by the library:
+# gives an unbiased gradient. The encoder here has two convolutions of stride 2 with 16
+# and 32 filters, 64 hidden units, and a linear layer that gives $\mu$ and $\log
+# \sigma^2$. The decoder runs the same way back, with transposed convolutions, and ends
+# in a sigmoid. Both were trained together on the clean training images, by Adam. Here
+# is the whole loss, by hand and by the library:
 
 
 # %%
