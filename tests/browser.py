@@ -1,0 +1,45 @@
+"""Headless Chromium for the tests that look at pages, and axe-core, which finds what shuts people out.
+
+A module of tests imports the fixture ``browser`` and takes ``pytestmark`` from here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None or find_spec("playwright") is None,
+    reason='no browser: pip install "minadv[browser]"; apt-get install chromium',
+)
+needs_axe = pytest.mark.skipif(
+    find_spec("axe_playwright_python") is None,
+    reason='no axe-core: pip install "minadv[browser]"',
+)
+RUN_AXE = """async contrast => (await axe.run({
+        preload: false, resultTypes: ["violations"], rules: {"color-contrast": {enabled: contrast}}
+    })).violations
+    .map(v => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 300), v.nodes[0].failureSummary])"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; of the module, since a loop of asyncio runs as long as it does."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+def violations(page, *, contrast: bool = True) -> list:
+    """What axe-core finds wrong with the page as it is now."""
+    if page.evaluate("typeof axe") == "undefined":
+        axe = find_spec("axe_playwright_python")
+        page.add_script_tag(path=Path(axe.origin).with_name("axe.min.js"))
+    return page.evaluate(RUN_AXE, contrast)
