@@ -29,7 +29,7 @@ def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
 
 
 def choices_of(attack: Callable) -> dict[str, tuple[str, ...]]:
-    """The words that an argument may be, where its annotation says so: ``Literal["l2", "linf"]``."""
+    """The words that an argument may be, as its annotation says: ``Literal["l2", "linf"]``."""
     parameters = inspect.signature(attack).parameters.items()
     words = {name: re.search(r"Literal(\[.*?\])", str(p.annotation)) for name, p in parameters}
     return {name: tuple(ast.literal_eval(found[1])) for name, found in words.items() if found}

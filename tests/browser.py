@@ -1,6 +1,6 @@
-"""Headless Chromium for the tests that look at pages, and axe-core, which finds what shuts people out.
+"""Headless Chromium for the tests that look at pages, and axe-core, which judges them.
 
-A module of tests imports the fixture ``browser`` and takes ``pytestmark`` from here.
+A module of tests imports the fixture ``browser`` and ``needs_chromium`` from here.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 from fractions import Fraction
+from typing import Literal
 
 from minadv.attacks.goal import Goal, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult

@@ -22,7 +22,7 @@ __all__ = ["ATTACKS", "Watched", "attack_once", "form"]
 
 VARIANTS = {"forge, cross-entropy": partial(attacks.forge, loss=losses.cross_entropy)}
 FIRST = ("fgsm", "iterative_fgsm", "pgd", "deepfool", "jsma", "one_pixel", "forge", *VARIANTS)
-# What the page proposes where the function has no default, or one that takes more than half a second.
+# What the page proposes where the function has no default, or one that is too slow here.
 PROPOSED: dict[str, dict[str, object]] = {
     "iterative_fgsm": {"steps": 10},
     "one_pixel": {"pixels": 20, "population": 30, "generations": 30, "strategy": "best1"},
