@@ -209,7 +209,7 @@ assert masked["teacher"] > masked["regular"] + 0.3
 # 2. *Undo the temperature*: attack $z / T$ with the usual gradient.
 # 3. *Transfer*: attack the regular network, whose gradient nobody has hidden, and show
 #    the result to the student.
-# 4. *PGD* on the margin, the strongest of the four.
+# 4. *PGD* on the margin, the strongest of the four. Figure 12.1 compares them.
 
 
 # %%
@@ -286,13 +286,13 @@ assert withstands["student"] < withstands["regular"] + 0.1
 # sample and on the digits) the distilled network was never harder to fool at this small
 # $\varepsilon$ than the regular one, and in nine it was easier. The linear guess
 # $\varepsilon_1$ is less steady: once the student's was larger. Smaller networks can
-# come out the other way (exercise 5). Whatever distillation does to the true distance,
-# it is not the factor that the usual FGSM reported.
+# come out the other way (exercise 12.5). Whatever distillation does to the true
+# distance, it is not the factor that the usual FGSM reported.
 #
 # ## The temperature is the knob of the mask
 #
-# The higher $T$, the larger the logits, and the fewer gradients survive the softmax.
-# Here the small network of lesson 2 is distilled at four temperatures.
+# The higher $T$, the larger the logits, and the fewer gradients survive the softmax. In
+# Figure 12.2 the small network of lesson 2 is distilled at four temperatures.
 
 # %%
 knob = [1, 5, 20, 100]
@@ -346,16 +346,21 @@ assert loud > masked["regular"] + 0.3
 #
 # ## Exercises
 #
-# 1. In float32, find by bisection the smallest margin at which $p_y$ is 1. Compare it
-#    with (12.3). Where is it in float64?
-# 2. Repeat the usual FGSM on the student in float64. How much of the mask is left?
-# 3. Put the division back: attack the student behind $z / T$ for $T$ from 1 to 100,
-#    with the usual FGSM. From which $T$ on does the attack work?
-# 4. Make a detector of masked gradients from two attacks, and try it on the three
-#    networks of this lesson.
-# 5. Open question: distillation changes the training labels, too. Design an experiment
-#    that tells whether *soft labels alone* (at $T = 1$ and without a mask) move the
-#    label further away. How many networks does it take?
+# **12.1** (a few lines) In float32, find by bisection the smallest margin at which
+# $p_y$ is 1. Compare it with (12.3). Where is it in float64?
+#
+# **12.2** (a line of code) Repeat the usual FGSM on the student in float64. How much of
+# the mask is left?
+#
+# **12.3** (an experiment) Put the division back: attack the student behind $z / T$ for
+# $T$ from 1 to 100, with the usual FGSM. From which $T$ on does the attack work?
+#
+# **12.4** (a few lines) Make a detector of masked gradients from two attacks, and try
+# it on the three networks of this lesson.
+#
+# **12.5** (open) Distillation changes the training labels, too. Design an experiment
+# that tells whether *soft labels alone* (at $T = 1$ and without a mask) move the label
+# further away. How many networks does it take?
 #
 # ## Read on
 #

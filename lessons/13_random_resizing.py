@@ -278,7 +278,8 @@ assert idle > 0.25
 # with the projection $\Pi$ of lesson 4. This is *expectation over transformation*
 # (Athalye et al. 2018). The average is a function like any other, so it is `pgd` on
 # (13.7) with draws from another seed. The attack must go on after its first success: an
-# image that has just fooled ten draws has not yet fooled thirty others.
+# image that has just fooled ten draws has not yet fooled thirty others. Figure 13.2
+# compares the two attackers.
 
 # %%
 attacker = defended(taught, draws=10, offset=2, average="logits")

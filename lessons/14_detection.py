@@ -91,7 +91,11 @@ x, y = d.x_test[judges], d.y_test[judges]
 # \mathbb{E}_\epsilon [f] = \mathbb{E}_\epsilon [f' \epsilon]. \tag{14.5}$$
 #
 # Now $z$ is a function of $\mu$ and $\sigma$ like any other, and one draw per image
-# gives an unbiased gradient. Here is the whole loss, by hand and by the library:
+# gives an unbiased gradient. The encoder here has two convolutions of stride 2 with 16
+# and 32 filters, 64 hidden units, and a linear layer that gives $\mu$ and $\log
+# \sigma^2$. The decoder runs the same way back, with transposed convolutions, and ends
+# in a sigmoid. Both were trained together on the clean training images, by Adam. Here
+# is the whole loss, by hand and by the library:
 
 
 # %%
@@ -214,8 +218,8 @@ save(
 )
 
 # %% [markdown]
-# Redrawing helps a little. It also costs something: even clean images are sometimes
-# drawn as another digit.
+# Redrawing helps a little, and its price is high: clean images, too, are drawn as other
+# digits, more often from two numbers than from eight.
 #
 # Document D expects the low accuracy, because the attack is to fool the autoencoder,
 # too. If it fooled it *as* it fooled the classifier, the drawing would show the label
@@ -403,10 +407,10 @@ assert areas[eps] > 0.95
 # %% [markdown]
 # ## Attacks of another shape
 #
-# FGSM moves every pixel by $\varepsilon$, which no clean image looks like. JSMA
-# (lesson 6) changes a few pixels. DeepFool (lesson 7) changes all of them by as little
-# as it takes. They do not try to evade the guard. They only are not what it was tried
-# on.
+# FGSM moves every pixel by $\varepsilon$, which no clean image looks like. JSMA (lesson
+# 6) changes a few pixels. DeepFool (lesson 7) changes all of them by as little as it
+# takes. They do not try to evade the guard. They only are not what it was tried on.
+# Figure 14.5 counts.
 
 # %%
 some, labels = x[:100], y[:100]
@@ -455,7 +459,7 @@ assert (
 # $z$ are the logits and $\tau$ is the threshold. The largest of the first $K$ entries
 # is 0. So the last class, "adversarial", wins exactly where the guard fires, and
 # elsewhere the classifier's label wins. If the score is differentiable, so is $F$, and
-# PGD needs no new line.
+# PGD needs no new line. Figure 14.6 shows what comes out.
 
 
 # %%
