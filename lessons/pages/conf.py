@@ -27,7 +27,7 @@ myst_enable_extensions = ["dollarmath", "attrs_inline", "deflist"]
 myst_heading_anchors = 4
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-napoleon_google_docstring = napoleon_use_rtype = False
+napoleon_google_docstring = napoleon_use_param = napoleon_use_rtype = False
 codeautolink_concat_default = True  # the cells of a lesson are one program
 codeautolink_autodoc_inject = True  # under each function: where the lessons use it
 
