@@ -97,6 +97,9 @@ def answer(rows):
     }
     figure = plotting.bars(bars, ylabel="probability", percent=True)
     figure.axes[0].set(xlabel="digit", ylim=(0, 1))
+    figure.set_size_inches(7, 3)
+    for number in list(figure.axes[0].texts):  # thirty numbers would overlap
+        number.remove()
     return figure
 
 
