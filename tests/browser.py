@@ -6,6 +6,7 @@ A module of tests imports the fixture ``browser`` and ``needs_chromium`` from he
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,15 +21,15 @@ needs_axe = pytest.mark.skipif(
     find_spec("axe_playwright_python") is None,
     reason='no axe-core: pip install "minadv[browser]"',
 )
-RUN_AXE = """async contrast => (await axe.run({
-        preload: false, resultTypes: ["violations"], rules: {"color-contrast": {enabled: contrast}}
+RUN_AXE = """async ([rules, inside]) => (await axe.run(inside || document, {
+        preload: false, resultTypes: ["violations"], ...rules
     })).violations
     .map(v => [v.id, v.nodes.length, v.nodes[0].html.slice(0, 300), v.nodes[0].failureSummary])"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium; of the module, since a loop of asyncio runs as long as it does."""
+@contextmanager
+def launched():
+    """Chromium. A loop of asyncio runs as long as it does, in this thread."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -37,9 +38,19 @@ def browser():
         chromium.close()
 
 
-def violations(page, *, contrast: bool = True) -> list:
-    """What axe-core finds wrong with the page as it is now."""
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for the tests of a module."""
+    with launched() as chromium:
+        yield chromium
+
+
+def violations(page, *, contrast: bool = True, only: list[str] = (), inside: str = "") -> list:
+    """What axe-core finds wrong with the page as it is now; ``only`` these rules, ``inside`` it."""
     if page.evaluate("typeof axe") == "undefined":
         axe = find_spec("axe_playwright_python")
         page.add_script_tag(path=Path(axe.origin).with_name("axe.min.js"))
-    return page.evaluate(RUN_AXE, contrast)
+    rules = (
+        {"runOnly": list(only)} if only else {"rules": {"color-contrast": {"enabled": contrast}}}
+    )
+    return page.evaluate(RUN_AXE, [rules, inside])

@@ -52,6 +52,7 @@ MENDS = {  # boxes that scroll are reached by keyboard, landmarks have names, se
     '<th class="head"><p></p></th>': "<td></td>",  # the corner of a table heads nothing
     '<div id="search-results">': '<h1>Search</h1><div id="search-results">',
 }
+USES = re.compile(r"<summary>Expand for references to .*?</summary>")  # no link inside a summary
 FORMULA_AND_MARK = re.compile(r"(<math>(?:(?!</math>).)*</math>)([,.;:)’]+)")
 
 
@@ -92,5 +93,6 @@ def mend(app, error):
         text = path.read_text("utf-8")
         for plain, mended in MENDS.items():
             text = text.replace(plain, mended)
+        text = USES.sub("<summary>Where it is used</summary>", text)
         text = FORMULA_AND_MARK.sub(r'<span class="together">\1\2</span>', text)
         path.write_text(text, "utf-8")

@@ -91,18 +91,18 @@ def _lesson(outcome, outcomes: list, links: Links, out: Path, source: Path) -> N
     page = source / ("lessons" if is_lesson else "") / f"{name}.ipynb"
 
     def mime(figure: lesson_module.Shown) -> dict[str, str]:
-        label = f"({anchor(figure.number)})=\n"
-        return {"text/markdown": label + _figure(figure, name) + _slider(figure)}
+        made = _figure(figure, name, f":name: {anchor(figure.number)}\n") + _slider(figure)
+        return {"text/markdown": made}
 
     _write(page, cells_module.notebook(cells, mime))
 
 
-def _figure(figure: lesson_module.Shown, name: str) -> str:
+def _figure(figure: lesson_module.Shown, name: str, label: str = "") -> str:
     """A figure in MyST: its number, caption and alternative text."""
     alt = figure.alt.replace("\\", "\\\\")
     return (
         f"```{{figure}} /figures/{name}/{figure.path.name}\n"
-        f":alt: {alt}\n\n**Figure {figure.number}.** {figure.caption}\n```"
+        f":alt: {alt}\n{label}\n**Figure {figure.number}.** {figure.caption}\n```"
     )
 
 
