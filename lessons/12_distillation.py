@@ -20,7 +20,7 @@
 
 # %%
 import numpy as np
-from lesson import by_data, dataset, measured, save, seed, trained
+from lesson import by_data, dataset, measured, save, seed, slider, trained
 
 from minadv import (
     Adam,
@@ -82,6 +82,47 @@ for T, row in rows.items():
     by_library = to_numpy(soft_labels(regular, eight, temperature=T))[0]
     np.testing.assert_allclose(row, by_library, rtol=1e-4)
 assert max(rows[1]) > max(rows[5]) > max(rows[20])
+
+# %% [markdown]
+# On the page, Figure 12.1 has a slider. Turn the temperature up: the bars come closer,
+# and none overtakes another.
+
+
+# %%
+def answer(rows):
+    """Bars of the ten probabilities, in one color for each temperature."""
+    bars = {
+        f"T = {T:.3g}": {str(k): float(p) for k, p in enumerate(row)}
+        for T, row in rows.items()
+    }
+    figure = plotting.bars(bars, ylabel="probability", percent=True)
+    figure.axes[0].set(xlabel="digit", ylim=(0, 1))
+    figure.set_size_inches(7, 3)
+    for number in list(figure.axes[0].texts):  # thirty numbers would overlap
+        number.remove()
+    return figure
+
+
+temperatures = np.geomspace(1, 100, 25)
+z = to_numpy(logits(regular, eight))
+soft = [softened(z, T)[0] for T in temperatures]
+order = np.argsort(z[0])[::-1]  # from the most to the least probable digit
+assert all((np.diff(row[order]) <= 0).all() for row in soft)
+slider(
+    "soft",
+    [answer({T: row}) for T, row in zip(temperatures, soft, strict=True)],
+    temperatures,
+    [
+        f"{order[0]} with {row.max():.1%}, {order[1]} with {row[order[1]]:.1%}."
+        for row in soft
+    ],
+    symbol="T",
+    label="temperature T of the softmax",
+    still=answer(rows),
+    alt="Bars for the ten digits: at temperature 1 one bar takes all, at 20 all ten "
+    "are nearly alike",
+    caption="What one network says about one eight, at three temperatures.",
+)
 
 # %% [markdown]
 # ## Teacher and student (D9)
@@ -209,7 +250,7 @@ assert masked["teacher"] > masked["regular"] + 0.3
 # 2. *Undo the temperature*: attack $z / T$ with the usual gradient.
 # 3. *Transfer*: attack the regular network, whose gradient nobody has hidden, and show
 #    the result to the student.
-# 4. *PGD* on the margin, the strongest of the four. Figure 12.1 compares them.
+# 4. *PGD* on the margin, the strongest of the four. Figure 12.2 compares them.
 
 
 # %%
@@ -292,7 +333,7 @@ assert withstands["student"] < withstands["regular"] + 0.1
 # ## The temperature is the knob of the mask
 #
 # The higher $T$, the larger the logits, and the fewer gradients survive the softmax. In
-# Figure 12.2 the small network of lesson 2 is distilled at four temperatures.
+# Figure 12.3 the small network of lesson 2 is distilled at four temperatures.
 
 # %%
 knob = [1, 5, 20, 100]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def deepfool(
     overshoot: float = 0.02,
     steps: int = 50,
     candidates: int = 10,
-    norm: str = "l2",
+    norm: Literal["l2", "linf"] = "l2",
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> AttackResult:
     r"""Step just beyond the nearest boundary of the linearized model, until the label changes.

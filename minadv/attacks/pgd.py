@@ -6,6 +6,7 @@ Madry et al. 2018, *Towards deep learning models resistant to adversarial attack
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def pgd(
     restarts: int = 1,
     rng: np.random.Generator | int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     early_stop: bool = True,
 ) -> AttackResult:
     r"""Climb the loss in small steps, each projected onto the ball around the original.
