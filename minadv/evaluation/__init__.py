@@ -16,12 +16,15 @@ success, 0/0) raises
 
 from minadv.evaluation.accuracy import accuracy, confidence, robust_accuracy
 from minadv.evaluation.binary import Outcomes, RocCurve, auc, outcomes, roc_curve
+from minadv.evaluation.checklist import Checklist, Line, checklist
 from minadv.evaluation.curves import EpsilonCurve, accuracy_curve, transfer_matrix
 from minadv.evaluation.sizes import PerturbationSummary, Sizes, perturbation_summary
 from minadv.inference import logits, predict, probabilities
 
 __all__ = [
+    "Checklist",
     "EpsilonCurve",
+    "Line",
     "Outcomes",
     "PerturbationSummary",
     "RocCurve",
@@ -29,6 +32,7 @@ __all__ = [
     "accuracy",
     "accuracy_curve",
     "auc",
+    "checklist",
     "confidence",
     "logits",
     "outcomes",
