@@ -149,8 +149,17 @@ def transfer(t: Trial, slack: float, base: float, substitute, steps: int, seed: 
     """Images made by PGD for another network, shown to this one."""
     if substitute is None:
         substitute = trained_on_answers(t, seed)
-    norm = {"norm": t.norm, "bounds": t.bounds, "rng": seed}
-    made = pgd(substitute, t.x, y=t.y, eps=t.eps, steps=steps, early_stop=False, **norm)
+    made = pgd(
+        substitute,
+        t.x,
+        y=t.y,
+        eps=t.eps,
+        steps=steps,
+        early_stop=False,
+        norm=t.norm,
+        bounds=t.bounds,
+        rng=seed,
+    )
     left = t.of_all(t.survive(made.x_adv))
     found = f"{left:.1%} stay right under images made for another network, {base:.1%} under this"
     meaning = "Who sees the weights cannot do worse than who does not: the gradient is masked."
@@ -169,11 +178,12 @@ def trained_on_answers(t: Trial, seed: int):
 
 def noise(t: Trial, slack: float, base: float, draws: int, rng: np.random.Generator) -> Line:
     """Steps of full length in random directions."""
-    ball, left = t.ball(t.x, t.eps, t.bounds), None
+    ball = t.ball(t.x, t.eps, t.bounds)
+    left = t.survive(t.x)
     for _ in range(draws):
         drawn = like(rng.standard_normal(t.x.shape).astype(t.x.dtype), t.x)
-        still = t.survive(ball.project(t.x + (t.eps * ball.steepest(drawn)).astype(t.x.dtype)))
-        left = still if left is None else left & still
+        step = (t.eps * ball.steepest(drawn)).astype(t.x.dtype)
+        left = left & t.survive(ball.project(t.x + step))
     share = t.of_all(left)
     found = f"{share:.1%} stay right under the worst of {draws} draws, {base:.1%} under the attack"
     meaning = "A search that is beaten by chance searches in the wrong place."

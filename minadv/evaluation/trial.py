@@ -36,9 +36,9 @@ def accepts(attack: Callable, name: str) -> bool:
 
 def check_attack(name: str, attack: Callable, required: tuple, offered: tuple) -> Callable:
     """Check that ``attack`` takes the ``required`` settings, and fixes none that it is offered."""
-    settings = [*required, *(setting for setting in offered if accepts(attack, setting))]
     if not callable(attack):
         raise TypeError(f"{name} must be a function, called as {FORM}, got {attack!r}")
+    settings = [*required, *(setting for setting in offered if accepts(attack, setting))]
     check_function(name, attack, FORM, None, None, y=None, **dict.fromkeys(settings))
     fixed = attack.keywords if isinstance(attack, partial) else {}
     if taken := [setting for setting in settings if setting in fixed]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minadv.autograd import Tensor, record, vjp
-from minadv.backend import array_module
+from minadv.backend import Array, array_module
 from minadv.numerics import rows
 from minadv.parallel import is_thread_safe
 
@@ -18,7 +18,7 @@ class Watched:
 
     def __init__(self, model: Callable):
         self.model, self.thread_safe = model, is_thread_safe(model)
-        self.seen: list[tuple] = []  # appending needs no lock
+        self.seen: list[tuple[Array, Array]] = []  # appending needs no lock
 
     def __call__(self, x):
         if not isinstance(x, Tensor):
