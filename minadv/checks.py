@@ -130,6 +130,17 @@ def check_function(name: str, value, form: str, *args, **kwargs):
     return value
 
 
+def check_float_dtype(name: str, dtype) -> np.dtype:
+    """``dtype`` as a NumPy dtype, if it is a floating-point one."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind != "f":
+        raise TypeError(f"{name} must be a floating-point one, got {found or dtype}")
+    return found
+
+
 def check_flag(name: str, value) -> bool:
     """Return ``value``, True or False, NumPy's included, as a bool."""
     if not isinstance(value, bool | np.bool_):

@@ -17,7 +17,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 
@@ -34,6 +35,7 @@ __all__ = [
     "map_chunks",
     "one_blas_thread",
     "run_chunks",
+    "single_thread",
     "thread_safe",
 ]
 
@@ -54,7 +56,7 @@ class thread_safe:
     """``model``, as one that may be asked by several threads at once, and never changes its input.
 
     ``fgsm(thread_safe(model), x, y=y, eps=0.1)`` uses all cores, where ``model`` alone, being no
-    :class:`minadv.layers.Layer`, would be asked from one thread. A class says the same of its
+    :class:`~minadv.layers.base.Layer`, would be asked from one thread. A class says the same of its
     objects with an attribute ``thread_safe = True``.
 
     Raises :class:`TypeError` if ``model`` is not callable.
@@ -89,7 +91,8 @@ def is_thread_safe(model: Callable) -> bool:
 def chunk_size(model: Callable | None, x) -> int:
     """How many examples of ``x`` one chunk takes.
 
-    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES.
+    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES, at
+    least LEAST; but one if a single example does not fit.
     """
     if array_module(x) is not np:
         return GPU_CHUNK
@@ -100,6 +103,8 @@ def chunk_size(model: Callable | None, x) -> int:
                 per_example = known(x.shape[1:], x.dtype)
         except Exception:  # what the model says of the images themselves will be clearer
             pass
+    if known and per_example > CHUNK_BYTES:  # so much work that the overhead is nothing
+        return 1
     return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
 
@@ -193,9 +198,23 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
 
 # --- threads
 
-_here = threading.local()  # busy: this thread computes a chunk
+_here = threading.local()  # busy: this thread computes a chunk, or is to compute alone
 _jobs: SimpleQueue[tuple[_Run, Context]] = SimpleQueue()  # calls for help
 _helpers: list[threading.Thread] = []
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Inside, this thread computes its chunks alone, and matrix products use one core.
+
+    For a process that is one of many, each with a core of its own.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
 
 
 class _Run:

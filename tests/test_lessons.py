@@ -248,7 +248,7 @@ def test_a_changed_source_trains_anew(copy, file):
 def test_a_changed_package_trains_anew(copy):
     """Adam a hundred times slower, or a Dropout of 0.9: the repr of a model shows neither."""
     shutil.copytree(ROOT / "minadv", copy / "minadv")
-    for changed in ("training.py", "layers.py", "attacks/balls.py"):
+    for changed in ("training.py", "layers/base.py", "attacks/balls.py"):
         small("--only", "1", cwd=copy, PYTHONPATH=str(copy))
         before = len(list((copy / "out/models").iterdir()))
         with (copy / "minadv" / changed).open("a") as source:

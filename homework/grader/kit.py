@@ -1,5 +1,5 @@
-"""The ``minadv`` that a submission may see: some modules of the real one, and the names it
-exports."""
+"""The ``minadv`` that a submission may see: some modules and packages of the real one, and the
+names it exports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ def write_kit(folder: Path, modules: tuple[str, ...]) -> Path:
     package.mkdir()
     home = Path(minadv.__file__).parent
     for name in modules:
-        shutil.copyfile(home / f"{name}.py", package / f"{name}.py")
+        if (home / name).is_dir():
+            shutil.copytree(
+                home / name, package / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copyfile(home / f"{name}.py", package / f"{name}.py")
     imports = ["from minadv.autograd import grad, gradcheck, jacobian, value_and_grad, vjp"]
     shown = [m for m in modules if m in ("layers", "losses", "models", "ops", "training")]
     imports += [f"from minadv import {m}" for m in shown]

@@ -233,8 +233,15 @@ def _public() -> dict[str, str]:
         names[module.__name__] = module.__name__
         for name in getattr(module, "__all__", vars(module)):
             value = inspect.getattr_static(module, name, None)
-            if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
+            home = getattr(value, "__module__", None) or ""
+            inside = home.startswith(f"{module.__name__}.") and hasattr(module, "__all__")
+            if name.startswith("_") or not (home == module.__name__ or inside):
                 continue  # shown where it is defined
+            if inside:  # a package's name for what a module of it defines
+                short = f"{module.__name__}.{name}"
+                for alias in (short, short.removeprefix("minadv.")):
+                    names.setdefault(alias, f"{home}.{name}")
+                continue
             full = f"{module.__name__}.{name}"
             parts = full.split(".")
             for i in range(len(parts)):
