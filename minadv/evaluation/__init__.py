@@ -19,6 +19,7 @@ from minadv.evaluation.binary import Outcomes, RocCurve, auc, outcomes, roc_curv
 from minadv.evaluation.checklist import Checklist, Line, checklist
 from minadv.evaluation.curves import EpsilonCurve, accuracy_curve, transfer_matrix
 from minadv.evaluation.sizes import PerturbationSummary, Sizes, perturbation_summary
+from minadv.evaluation.sweep import Row, Sweep, SweepFailure, sweep
 from minadv.inference import logits, predict, probabilities
 
 __all__ = [
@@ -28,7 +29,10 @@ __all__ = [
     "Outcomes",
     "PerturbationSummary",
     "RocCurve",
+    "Row",
     "Sizes",
+    "Sweep",
+    "SweepFailure",
     "accuracy",
     "accuracy_curve",
     "auc",
@@ -41,5 +45,6 @@ __all__ = [
     "probabilities",
     "robust_accuracy",
     "roc_curve",
+    "sweep",
     "transfer_matrix",
 ]
