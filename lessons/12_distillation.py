@@ -190,7 +190,7 @@ for name, model in networks.items():
     stated = by_data(sample="higher" if name == "student" else "", digits="")
     measured("D9", what, masked[name], stated=stated, form=".1%")
     measured("D9", f"gradient exactly zero, {name}", zero[name], form=".1%")
-assert masked["student"] > masked["regular"] + 0.3
+assert masked["student"] > masked["regular"] + 0.2
 assert zero["student"] > zero["regular"] + 0.3
 assert zero["student"] > 0.8 * masked["student"]
 
@@ -200,7 +200,7 @@ assert zero["student"] > 0.8 * masked["student"]
 # labels, is "robust" in the same way: the soft labels are not what does it.
 
 # %%
-assert masked["teacher"] > masked["regular"] + 0.3
+assert masked["teacher"] > masked["regular"] + 0.2
 
 # %% [markdown]
 # ## It is broken: four ways to the same images
