@@ -13,6 +13,7 @@ asked in the caller's thread, one chunk after the other, and given copies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ __all__ = [
     "in_chunks",
     "is_thread_safe",
     "map_chunks",
+    "on_one_core",
     "one_blas_thread",
     "run_chunks",
     "single_thread",
@@ -194,6 +196,20 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         if helpers < 1:
             return [f(*part) for part in parts]
         return _Run(f, parts).on(helpers)
+
+
+@contextlib.contextmanager
+def on_one_core():
+    """Inside, all chunks of this thread run where they are, one after the other.
+
+    For whoever has as many tasks as cores. Results do not change.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
 
 
 # --- threads

@@ -135,7 +135,7 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "perplexity": 1.5, "conditional": near * many, "exaggeration": 1.0,
         "learning_rate": "auto", "early_exaggeration": 2.0, "exaggeration_steps": 1,
         "init": "random", "dtype": np.float32, "center": features[:2], "latent": 2,
-        "filters": (2,), "hidden": 3, "sharpness": 10.0, "draws": 2, "smallest": 0.9,
+        "filters": (2,), "hidden": 3, "sharpness": 10.0, "draws": 2, "slack": 0.02, "smallest": 0.9,
         "flip": 0.5, "method": "bilinear", "average": "logits", "others": (y,), "temperature": 2.0,
         "mu": features, "log_var": features, "answer": None, "classes": 4, "centers": 2,
         "vae": None, "size": 2, "bias": 0.0, "kernel": 3, "stride": 1, "padding": "same",
@@ -174,6 +174,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
         "attack": lambda eps: minadv.fgsm(s["model"], s["x"], y=s["y"], eps=eps)},
     "transfer_matrix": lambda s: {
         "attack": lambda model: minadv.fgsm(model, s["x"], y=s["y"], eps=0.1)},
+    "checklist": lambda s: {"attack": minadv.fgsm, "substitute": s["model"]},
     "differential_evolution": lambda s: {"bounds": [(0.0, 1.0), (-1.0, 1.0)]},
     "estimate_gradient": lambda s: {"loss": lambda x, *_: s["score"](x)},
     "vjp": lambda s: {"f": lambda *xs: xs[0] * 2},

@@ -16,19 +16,27 @@ success, 0/0) raises
 
 from minadv.evaluation.accuracy import accuracy, confidence, robust_accuracy
 from minadv.evaluation.binary import Outcomes, RocCurve, auc, outcomes, roc_curve
+from minadv.evaluation.checklist import Checklist, Line, checklist
 from minadv.evaluation.curves import EpsilonCurve, accuracy_curve, transfer_matrix
 from minadv.evaluation.sizes import PerturbationSummary, Sizes, perturbation_summary
+from minadv.evaluation.sweep import Row, Sweep, SweepFailure, sweep
 from minadv.inference import logits, predict, probabilities
 
 __all__ = [
+    "Checklist",
     "EpsilonCurve",
+    "Line",
     "Outcomes",
     "PerturbationSummary",
     "RocCurve",
+    "Row",
     "Sizes",
+    "Sweep",
+    "SweepFailure",
     "accuracy",
     "accuracy_curve",
     "auc",
+    "checklist",
     "confidence",
     "logits",
     "outcomes",
@@ -37,5 +45,6 @@ __all__ = [
     "probabilities",
     "robust_accuracy",
     "roc_curve",
+    "sweep",
     "transfer_matrix",
 ]
