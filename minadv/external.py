@@ -161,16 +161,16 @@ def array(name: str, value) -> np.ndarray:
         found = to_numpy(value)
     except Exception as error:  # every framework has its own
         raise TypeError(f"{name} must return an array that NumPy can read: {error}") from None
-    if found.dtype.kind != "f":
-        raise TypeError(
-            f"{name} must return an array of floating-point numbers, "
-            f"got {type(value).__name__} of {found.dtype}"
-        )
+    if found.dtype.kind not in "fiub":
+        got = f"{type(value).__name__} of {found.dtype}"
+        raise TypeError(f"{name} must return an array of numbers, got {got}")
     return found
 
 
 def check_gradient(gradient: np.ndarray, shape: tuple) -> np.ndarray:
     """Check that a pull returned the gradient: finite, in the shape of the images handed over."""
+    if gradient.dtype.kind != "f":
+        raise TypeError(f"pull must return floating-point numbers, got {gradient.dtype}")
     if gradient.shape != shape:
         raise ValueError(
             f"pull must return the gradient in the shape of the images, {shape}, "
