@@ -40,6 +40,7 @@ from minadv.attacks.saliency import saliency_map
 from minadv.autograd import Tensor, grad, gradcheck, jacobian, value_and_grad, vjp
 from minadv.backend import BackendError, array_module, asarray, to_numpy, use_backend
 from minadv.data import DataError
+from minadv.external import external
 from minadv.training import SGD, Adam, fit
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "embedding",
     "estimate_gradient",
     "evaluation",
+    "external",
     "fgsm",
     "fit",
     "forge",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from minadv import losses, ops
+from minadv import external, losses, ops
 from minadv.attacks import (
     QueryGradient,
     deepfool,
@@ -28,6 +28,7 @@ from minadv.attacks import (
     pgd,
     uniform_noise,
 )
+from minadv.autograd import vjp
 from minadv.backend import array_module, asarray, to_numpy
 from minadv.checks import check_images
 from minadv.layers import Dense, Flatten, LeakyReLU, Sequential
@@ -64,6 +65,15 @@ def fgsm_by_queries(model, x, *, y=None, target=None, eps, bounds=(0.0, 1.0)):
 # equality to the bit. Which kernel BLAS takes decides whether it shows.
 ROUNDING = 1e-6
 
+
+def fgsm_abroad(model, x, *, y=None, target=None, eps, bounds=(0.0, 1.0)):
+    def there(x):  # as another framework is asked, which keeps its arrays where it likes
+        return vjp(model, asarray(x))
+
+    foreign = external(lambda x: model(asarray(x)), there)
+    return fgsm(foreign, x, y=y, target=target, eps=eps, bounds=bounds)
+
+
 ATTACKS = {
     "fgsm": Attack(fgsm, {"eps": 0.125}),
     "iterative_fgsm": Attack(iterative_fgsm, {"eps": 0.125, "steps": 4}),
@@ -93,6 +103,7 @@ ATTACKS = {
         tolerance=ROUNDING,
     ),
     "fgsm by queries": Attack(fgsm_by_queries, {"eps": 0.125}),
+    "fgsm abroad": Attack(fgsm_abroad, {"eps": 0.125}),
     "uniform_noise": Attack(uniform_noise, {"eps": 0.125}, goals=()),
     "negative": Attack(negative, goals=()),
 }

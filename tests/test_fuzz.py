@@ -141,7 +141,9 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "vae": None, "size": 2, "bias": 0.0, "kernel": 3, "stride": 1, "padding": "same",
         "c_in": 1, "c_out": 2, "channels": 1, "d_in": 4, "d_out": 3, "slope": 0.1, "mean": 0.5,
         "std": 0.2, "layers": (layers.Flatten(),), "attacked": (result,), "count": 4,
-        "task": "health",
+        "task": "health", "forward": model, "vjp": lambda x: minadv.vjp(model, x),
+        "layout": "NHWC", "thread_safe": False, "branch": layers.ReLU(), "shortcut": None,
+        "widths": (2, 3), "blocks": (1, 1), "large": False, "normalize": None,
     }  # fmt: skip
 
 
@@ -199,6 +201,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "LogisticRegression": lambda s: {"weight": np.ones(4)},
     "Normalize": lambda s: {"mean": np.zeros(1), "std": np.ones(1)},
     "leaves": lambda s: {"size": 16, "count": 20},
+    "resnet18": lambda s: {"normalize": True},
     "deep_cnn": lambda s: {"shape": (8, 8, 1)},
     "separable_cnn": lambda s: {"shape": (8, 8, 1)},
     "cnn": lambda s: {"shape": (8, 8, 1)},
@@ -214,7 +217,7 @@ COUNTS = {
     "steps", "epochs", "batch_size", "population", "generations", "restarts", "pixels", "draws",
     "hidden", "latent", "filters", "c_in", "c_out", "channels", "d_in", "d_out", "kernel", "size",
     "shape", "columns", "rows", "bins", "dpi", "centers", "classes", "count", "exaggeration_steps",
-    "components", "block", "stride",
+    "components", "block", "stride", "widths", "blocks",
 }  # fmt: skip
 
 

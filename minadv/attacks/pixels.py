@@ -10,7 +10,7 @@ import numpy as np
 from minadv.attacks.goal import Goal
 from minadv.attacks.local import LocalModel
 from minadv.backend import array_module, like
-from minadv.checks import check_count
+from minadv.checks import check_count, check_model
 from minadv.inference import are_probabilities, check_logits
 from minadv.parallel import in_chunks, is_thread_safe
 
@@ -74,7 +74,7 @@ class Queries:
     def __init__(self, predict: Callable, x, goal: Goal, pixels: int):
         if not callable(predict):
             raise TypeError(f"predict must be callable, got {type(predict).__name__}")
-        self.predict, self.x, self.goal = predict, x, goal
+        self.predict, self.x, self.goal = check_model(predict), x, goal
         self.local = LocalModel.of(predict, x, pixels)
         answers = self.of(x)
         goal.check_range(answers.shape[1])
