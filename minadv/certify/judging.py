@@ -62,7 +62,7 @@ def label_array(y, x, steps: list[Step]) -> Array:
         y = np.full(len(x), int(y))
     if not y.size:  # NumPy takes an empty list for floating point
         y = y.astype(int)
-    return like(checklabel_array("y", y, count=len(x), classes=steps[-1].out[2]), x)
+    return like(check_labels("y", y, count=len(x), classes=steps[-1].out[2]), x)
 
 
 def certified(model: Callable, x: Array, y, *, eps: float, **how) -> Array:
