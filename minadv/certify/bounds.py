@@ -174,8 +174,6 @@ def margins(steps: list[Step], ball: Ball, y: Array, method: str) -> Array:
     rows = Rows(coef, xp.zeros((1, 2), dtype=int), 0.0)
     bends = [k + 1 for k, step in enumerate(steps) if isinstance(step, Bend | Pool)]
     after_bends = bends[-1] if bends else 0
-    if after_bends == len(steps):
-        raise TypeError("model must end in logits, got a ReLU or a pooling as the last layer")
     found = least_values(steps, passages, rows, ball, stop=after_bends)
     if method == "crown" and after_bends:
         found = xp.maximum(found, least_values(steps, passages, rows, ball))

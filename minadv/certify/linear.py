@@ -1,8 +1,8 @@
 r"""The exact radius of linear models: FGSM on logistic regression (A7), turned round.
 
-The margin :math:`m_j = z_y - z_j` of an affine model has one gradient, :math:`w_y - w_j`. A change r
-lowers it by at most :math:`\lVert r \rVert_p \lVert w_y - w_j \rVert_q` (Hölder; 1/p + 1/q = 1), and
-some change does. So the smallest that makes y and j tie has the length
+The margin :math:`m_j = z_y - z_j` of an affine model has one gradient, :math:`w_y - w_j`. By
+Hölder's inequality a change r lowers it by at most :math:`\lVert r \rVert_p \lVert w_y - w_j
+\rVert_q`, 1/p + 1/q = 1, and some change does. So the smallest that makes them tie has the length
 
 .. math:: \rho_j = m_j \, / \, \lVert w_y - w_j \rVert_q .
 """
@@ -18,7 +18,7 @@ from minadv.certify.bounds import Ball, margins
 from minadv.certify.judging import label_array
 from minadv.certify.network import size_of, steps_of
 from minadv.certify.rows import Rows, U
-from minadv.certify.steps import Affine, Step, Unfold
+from minadv.certify.steps import Affine, Unfold
 from minadv.checks import check_choice, check_function, check_images, largest_size
 from minadv.numerics import rows as flat
 
@@ -63,20 +63,19 @@ def exact_radius(
     check_images(x, (-most, most))
     q = DUAL[check_choice("norm", norm, *DUAL)]
     steps, size = steps_of(model, x, rounds=False), size_of(x)
-    for step in steps:
-        if not isinstance(step, Affine | Unfold):
-            raise TypeError(
-                "model must be affine to have an exact radius, got a step that is not: "
-                f"{type(step).__name__}; certified_radius gives a lower bound"
-            )
+    affine = [step for step in steps if isinstance(step, Affine | Unfold)]
+    if len(affine) < len(steps):
+        raise TypeError(
+            "model must be affine to have an exact radius, got ReLU or max pooling in it; "
+            "certified_radius gives a lower bound"
+        )
     xp, y = array_module(x), label_array(y, x, steps)
     here = Ball(x.reshape(len(x), *size), xp.zeros(len(x)), "linf", (-most, most))
     left = xp.maximum(margins(steps, here, y, "intervals"), 0)  # (N, K), infinity at j = y
-    w, error = _weights(steps, size)
+    w, error = _weights(affine, size, xp)
     up = 1 + 4 * (w.shape[1] + 16) * U  # the norm's own roundings
     apart = [
-        xp.linalg.norm(w[k] - w, q, axis=1) * up
-        + xp.linalg.norm(error[k] + error, q, axis=1) * up
+        xp.linalg.norm(w[k] - w, q, axis=1) * up + xp.linalg.norm(error[k] + error, q, axis=1) * up
         for k in range(len(w))
     ]
     slopes = xp.stack(apart)[y]  # (N, K)
@@ -85,12 +84,11 @@ def exact_radius(
     return radius.min(axis=1) * (1 - 4 * U)
 
 
-def _weights(steps: list[Step], size) -> tuple[Array, Array]:
+def _weights(steps: list[Affine | Unfold], size, xp) -> tuple[Array, Array]:
     """The gradient of each logit, (K, D), and how far rounding may have moved each number."""
     found = []
     for absolute in (False, True):
-        xp = array_module(steps[-1].bias)
-        eye = xp.eye(len(steps[-1].bias))[None, None, :, None, None, :]
+        eye = xp.eye(steps[-1].out[2])[None, None, :, None, None, :]
         rows, count = Rows(eye, xp.zeros((1, 2), dtype=int), 0.0), 16
         for step in reversed(steps):
             if isinstance(step, Unfold):
@@ -100,4 +98,5 @@ def _weights(steps: list[Step], size) -> tuple[Array, Array]:
                 rows = rows.through(kernel, step.stride, step.widths, step.size)
                 count += step.kernel.size
         found.append(flat(rows.whole(size)))
-    return found[0], found[1] * count * U
+    products = sum(isinstance(step, Affine) for step in steps) - 1  # the first takes W as it is
+    return found[0], found[1] * (count * U if products else 0.0)

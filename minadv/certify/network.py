@@ -12,6 +12,7 @@ from minadv import layers, models
 from minadv.backend import Array, array_module
 from minadv.certify.rows import FLOOR
 from minadv.certify.steps import Affine, Bend, Pool, Precision, Size, Step, Unfold
+from minadv.inference import check_logits
 from minadv.layers import Layer
 from minadv.windows import output_size, padding_widths
 
@@ -25,7 +26,8 @@ KNOWN = (
 def steps_of(model: Callable, x: Array, *, rounds: bool = True) -> list[Step]:
     """The steps of ``model`` for images like ``x``, (N, H, W, C) or (N, D).
 
-    ``rounds``: whether bounds are to hold for what it computes, or for real numbers alone. Raises :class:`TypeError` that names the first layer that no step stands for.
+    ``rounds``: whether bounds are to hold for what it computes, too, or for real numbers alone.
+    Raises :class:`TypeError` that names the first layer that no step stands for.
     """
     found = list(_known(model))
     weights = [p.dtype for layer in found for p in layer.parameters.values()]
@@ -38,9 +40,10 @@ def steps_of(model: Callable, x: Array, *, rounds: bool = True) -> list[Step]:
     for layer in found:
         for step in STEPS[_kind(layer)](layer, size, how, x):  # type: ignore[index]
             steps.append(step)
-            size = _size_after(step, size)
-    if size[:2] != (1, 1) or size[2] < 2:
-        raise ValueError(f"model must end in logits (N, K), K >= 2, got values {size}")
+            size = step.out
+    check_logits(model(x[:1]), len(x[:1]))
+    if not steps or isinstance(steps[-1], Bend | Pool):
+        raise TypeError(f"model must end in logits, got {found[-1:]} as the last layer")
     return steps
 
 
@@ -65,18 +68,7 @@ def _known(model) -> Iterator[Layer]:
 def _kind(layer) -> type | None:
     """The known layer that ``layer`` computes as; None if it computes something of its own."""
     kinds = (kind for kind in STEPS if isinstance(layer, kind))
-    return next((kind for kind in kinds if type(layer).apply is kind.apply), None)
-
-
-def _size_after(step: Step, size: Size) -> Size:
-    if isinstance(step, Affine):
-        return step.out
-    if isinstance(step, Unfold):
-        return 1, 1, size[0] * size[1] * size[2]
-    if isinstance(step, Pool):
-        widths = padding_widths(step.padding, size[:2], step.window, step.stride)
-        return *output_size(size[:2], widths, step.window, step.stride), size[2]
-    return size
+    return next((kind for kind in kinds if type(layer).apply is vars(kind)["apply"]), None)
 
 
 # What each layer is. Each function: (layer, size of its input, precision and steps, images x).
@@ -159,7 +151,7 @@ def _flatten(layer, size, how, x):
 
 
 def _max(layer, size, how, x):
-    yield Pool(layer.size, layer.stride, layer.padding, size)
+    yield Pool(size, layer.size, layer.stride, layer.padding)
 
 
 STEPS: dict[type, Callable[..., Iterator[Step]]] = {

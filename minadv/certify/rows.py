@@ -1,7 +1,7 @@
 """Linear functions of one layer's values: what backward substitution moves through a network.
 
-A function of a convolution's output sees few pixels. So its coefficients are kept as a window, which
-grows by a kernel with each layer on the way back, and not as a row of a matrix over all pixels.
+A value that a convolution returns depends on few pixels. So its coefficients are kept as a window,
+which grows by a kernel with each layer on the way back, and not as a row over all pixels.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Rows:
 
     def dot(self, coef: Array, a: Array) -> Array:
         """The sum of ``coef`` times what each window sees of ``a``: (N, P, D)."""
-        n, places, count = coef.shape[:3]
-        seen = self.seen(a)
-        flat = seen.reshape(len(a), seen.shape[1], -1, 1)
-        return (coef.reshape(n, places, count, -1) @ flat)[..., 0]
+        n, places, count, *window = coef.shape
+        seen, numbers = self.seen(a), math.prod(window)
+        flat = seen.reshape(len(a), seen.shape[1], numbers, 1)
+        return (coef.reshape(n, places, count, numbers) @ flat)[..., 0]
 
     def pay(self, slack: Array) -> Array | float:
         """``const`` less the most that errors of at most ``slack`` can take off."""

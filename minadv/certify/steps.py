@@ -34,6 +34,7 @@ import numpy as np
 from minadv.backend import Array, array_module
 from minadv.certify.rows import FLOOR, SAFE, Rows, U
 from minadv.conv import conv2d, max_pool2d
+from minadv.windows import output_size, padding_widths
 
 Size: TypeAlias = tuple[int, int, int]  # (H, W, C) of a layer's values; (1, 1, D) for vectors
 Box: TypeAlias = tuple[Array, Array]
@@ -75,7 +76,7 @@ class Affine:
 
     def _map(self, a: Array, kernel: Array, bias: Array) -> Array:
         if self.size[:2] == kernel.shape[:2] == (1, 1):  # one product for the whole batch
-            flat = a.reshape(len(a), -1) @ kernel[0, 0] + bias
+            flat = a.reshape(len(a), self.size[2]) @ kernel[0, 0] + bias
             return flat.reshape(len(a), *self.out)
         return conv2d(a, kernel, bias, stride=self.stride, padding=self.widths)
 
@@ -120,6 +121,11 @@ class Bend:
     size: Size
     precision: Precision
     steps: int = 1
+
+    @property
+    def out(self) -> Size:
+        """The size of what it returns."""
+        return self.size
 
     def _error(self, largest: Array) -> Array:
         """Of slope z, computed in the network's precision and here."""
@@ -167,14 +173,19 @@ class Unfold:
 
     size: Size
 
+    @property
+    def out(self) -> Size:
+        """The size of what it returns."""
+        return 1, 1, math.prod(self.size)
+
     def slack(self, low: Array, high: Array) -> Array:
         """None at all."""
         return low[:, :1, :1]
 
     def box(self, low: Array, high: Array, slack: Array) -> Box:
         """The same values."""
-        n = len(low)
-        return low.reshape(n, 1, 1, -1), high.reshape(n, 1, 1, -1)
+        flat = len(low), *self.out
+        return low.reshape(flat), high.reshape(flat)
 
     def substitute(self, rows: Rows, *box: Array) -> Rows:
         """The same coefficients."""
@@ -185,9 +196,16 @@ class Unfold:
 class Pool:
     """The largest value in each window. Nothing is rounded."""
 
+    size: Size
     window: tuple[int, int]
     stride: tuple[int, int]
     padding: Any
+
+    @property
+    def out(self) -> Size:
+        """The size of what it returns."""
+        widths = padding_widths(self.padding, self.size[:2], self.window, self.stride)
+        return *output_size(self.size[:2], widths, self.window, self.stride), self.size[2]
 
     def slack(self, low: Array, high: Array) -> Array:
         """None at all."""
