@@ -5,6 +5,7 @@ function takes the judge first, then where its images come from, then the true l
 
     accuracy(f, x, y)
     robust_accuracy(f, x, y, fgsm(f, x, y=y, eps=0.1), pgd(f, x, y=y, eps=0.1))
+    certified_accuracy(f, x, y, eps=0.1)
     accuracy_curve(f, lambda eps: fgsm(g, x, y=y, eps=eps), y, epsilons)
     transfer_matrix([f, g], lambda model: fgsm(model, x, y=y, eps=0.1), y)
 
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from minadv import ops
 from minadv.backend import array_module, like, to_numpy
+from minadv.certify import certified_accuracy
 from minadv.checks import check_array, check_flag, check_function, check_reals
 from minadv.inference import logits, predict, probabilities
 
@@ -36,6 +38,7 @@ __all__ = [
     "accuracy",
     "accuracy_curve",
     "auc",
+    "certified_accuracy",
     "confidence",
     "logits",
     "outcomes",

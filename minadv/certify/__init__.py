@@ -52,9 +52,13 @@ is assumed: sums are rounded term by term (no TF32), and no value exceeds 1e100.
 from minadv.certify.bounds import Bounds, logit_bounds
 from minadv.certify.judging import certified, certified_accuracy, certified_radius, margin_bound
 from minadv.certify.linear import exact_radius
+from minadv.certify.smoothing import ABSTAIN, Smoothed, SmoothedCertificate
 
 __all__ = [
+    "ABSTAIN",
     "Bounds",
+    "Smoothed",
+    "SmoothedCertificate",
     "certified",
     "certified_accuracy",
     "certified_radius",

@@ -57,7 +57,10 @@ def _least(steps, ball, x, y, sizes, method) -> Array:
 
 def label_array(y, x, steps: list[Step]) -> Array:
     """``y`` as one label for each of the images ``x``, where they are."""
-    y = y if is_array(y) else np.asarray(y)
+    try:
+        y = y if is_array(y) else np.asarray(y)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"y must be integers: {error}") from None
     if y.ndim == 0 and y.dtype.kind in "iu":
         y = np.full(len(x), int(y))
     if not y.size:  # NumPy takes an empty list for floating point
@@ -98,7 +101,7 @@ def certified_radius(
     most : float
         The largest eps that is tried, > 0.
     halvings : int
-        Steps of the bisection. Its last interval is ``most / 2**halvings`` long.
+        Steps of the bisection, 1 to 60. Its last interval is ``most / 2**halvings`` long.
 
     Returns
     -------
@@ -110,7 +113,7 @@ def certified_radius(
     ValueError, TypeError
         As :func:`margin_bound`.
     """
-    most, halvings = check_number("most", most, above=0), check_count("halvings", halvings)
+    most, halvings = check_number("most", most, above=0), check_count("halvings", halvings, most=60)
     check = {"method": "crown", "norm": "linf", "bounds": (0.0, 1.0)} | how
     steps, ball, sizes = prepared(model, x, most, **check)
     y, method, xp = label_array(y, x, steps), check["method"], array_module(x)
