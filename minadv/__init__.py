@@ -13,7 +13,8 @@ Where to go on:
 
 - ``help(minadv.attacks)``: the vocabulary, and the arguments that all attacks share. The attacks
   themselves are names of this module: ``fgsm``, ``pgd``, ``deepfool``, ``jsma``, ``one_pixel`` ...
-- ``minadv.defenses``: one file per defense. ``minadv.evaluation``, ``activations``, ``embedding``
+- ``minadv.defenses``: one file per defense. ``minadv.certify``: what no attack can change, proved.
+- ``minadv.evaluation``, ``activations``, ``embedding``
   and ``plotting``: judging and drawing. ``minadv.images``: files, and an attack in one call.
 - ``minadv.autograd``, ``ops``, ``layers``, ``models``, ``training``: the networks underneath.
 - The folder ``lessons`` derives every idea; ``lessons/README.md`` maps them, and says what codes
@@ -24,7 +25,18 @@ Where to go on:
 
 import importlib
 
-from minadv import attacks, autograd, data, evaluation, layers, losses, models, ops, training
+from minadv import (
+    attacks,
+    autograd,
+    certify,
+    data,
+    evaluation,
+    layers,
+    losses,
+    models,
+    ops,
+    training,
+)
 from minadv.attacks.deepfool import deepfool
 from minadv.attacks.evolution import differential_evolution
 from minadv.attacks.fgsm import fgsm
@@ -59,6 +71,7 @@ __all__ = [
     "attack_image",
     "attacks",
     "autograd",
+    "certify",
     "data",
     "deepfool",
     "defenses",

@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 import minadv
 from minadv import (
     activations,
+    certify,
     defenses,
     embedding,
     evaluation,
@@ -66,7 +67,7 @@ def _public() -> dict[str, Callable]:
     found: dict[str, Callable] = {}
     for module in (
         minadv, evaluation, plotting, activations, embedding, images, defenses, losses, models,
-        layers, inference,
+        layers, inference, certify,
     ):  # fmt: skip
         for name in getattr(module, "__all__", [n for n in dir(module) if n[0] != "_"]):
             thing = getattr(module, name)
@@ -144,6 +145,8 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "task": "health", "forward": model, "vjp": lambda x: minadv.vjp(model, x),
         "layout": "NHWC", "thread_safe": False, "branch": layers.ReLU(), "shortcut": None,
         "widths": (2, 3), "blocks": (1, 1), "large": False, "normalize": None,
+        "sigma": 0.1, "kappa": 0.5, "warm_up": 1, "ramp": 2, "most": 0.2,
+        "halvings": 3,
     }  # fmt: skip
 
 
@@ -164,6 +167,10 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "forge": lambda s: {"loss": losses.cross_entropy},
     "adversarial_training": lambda s: {"how": {"progress": False},
                                        "model": copy.deepcopy(s["model"])},
+    "interval_training": lambda s: {"how": {"progress": False},
+                                    "model": copy.deepcopy(s["model"])},
+    "exact_radius": lambda s: {"model": layers.Sequential(
+        layers.Flatten(), layers.Dense(s["mu"].shape[1], 4, rng=0))},
     "distill": lambda s: {"how": {"progress": False}, "student": copy.deepcopy(s["model"])},
     "load_weights": lambda s: {"path": "weights.npz", "model": copy.deepcopy(s["model"])},
     "save_weights": lambda s: {"path": "other.npz"},
@@ -209,6 +216,8 @@ OWN: dict[str, Callable[[dict], dict]] = {
 }  # fmt: skip
 for _name in ("Conv2D", "ConvTranspose2D", "Dense", "DepthwiseConv2D"):
     OWN[_name] = lambda s: {"init": "glorot", "rng": 0}
+for _name in ("logit_bounds", "margin_bound"):
+    OWN[_name] = lambda s: {"method": "crown"}
 for _name in ("cnn", "deep_cnn", "separable_cnn"):
     OWN[_name] = lambda s: {"shape": (8, 8, 1), "filters": (2, 2, 2)}
 
