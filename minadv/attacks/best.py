@@ -1,4 +1,4 @@
-"""The best iterate of each image so far: a success before a failure, then the higher score."""
+"""The best iterate of each image so far: the likeliest one of a ball, or the smallest success."""
 
 from __future__ import annotations
 
@@ -32,3 +32,18 @@ class Best:
         better = (success & ~before) | ((success == before) & (score > self.score[running]))
         k = running[better]
         self.x[k], self.success[k], self.score[k] = z[better], success[better], score[better]
+
+
+class Smallest:
+    """The smallest success of each image so far."""
+
+    def __init__(self, x: Array):
+        xp = array_module(x)
+        self.original, self.x = x, x.copy()
+        self.size = xp.full(len(x), xp.inf)
+        self.steps = xp.zeros(len(x), dtype=int)
+
+    def offer(self, running: Array, z: Array, size: Array, success: Array) -> None:
+        """Take each image of ``z`` that succeeds and is smaller; ``running`` are their indices."""
+        better = success & (size < self.size[running])
+        self.x[running[better]], self.size[running[better]] = z[better], size[better]

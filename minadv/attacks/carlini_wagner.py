@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from minadv.attacks.best import Smallest
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.attacks.scores import lead, least_lead
@@ -97,20 +98,6 @@ def carlini_wagner(
     warn_of_zero_gradients(g[running], len(x))
     x_adv[running], taken[running] = in_chunks(model, search, x[running], goal.label[running])
     return AttackResult.judge(model, x, x_adv, goal, taken)
-
-
-class Smallest:
-    """The smallest success of each image so far."""
-
-    def __init__(self, x: Array):
-        xp = array_module(x)
-        self.x, self.size = x.copy(), xp.full(len(x), xp.inf)
-        self.steps = xp.zeros(len(x), dtype=int)
-
-    def offer(self, running: Array, z: Array, size: Array, success: Array) -> None:
-        """Take each image of ``z`` that succeeds and is smaller; ``running`` are their indices."""
-        better = success & (size < self.size[running])
-        self.x[running[better]], self.size[running[better]] = z[better], size[better]
 
 
 def descend(model, x, goal, best, c, kappa, lr, steps, bounds) -> Array:

@@ -44,19 +44,20 @@ def dlr_towards(goal: Goal, logits, rival: Array):
     return _above(logits, rival, goal.label) / _spread_to_fourth(logits)
 
 
-def least_lead(logits: Array) -> Array:
-    """The lead that rounding cannot undo, (n,): a success by more is one in whatever batch.
+# By how many units in the last place of the largest logit a logit may change with the rest of the
+# batch (matrix products of another shape add up in another order). Measured on MNIST: up to 15.
+LOGIT_ROUNDING = 32
 
-    A logit changes with the rest of the batch, because matrix products of another shape add up in
-    another order.
-    """
+
+def least_lead(logits: Array) -> Array:
+    """The lead that rounding cannot undo, (n,): a success by more is one in whatever batch."""
     unit = LOGIT_ROUNDING * float(np.finfo(logits.dtype).eps)
     return unit * abs(logits).max(axis=1)
 
 
-# By how many units in the last place of the largest logit a logit may change with the rest of the
-# batch. Measured on MNIST: up to 15.
-LOGIT_ROUNDING = 32
+def leads(goal: Goal, logits: Array) -> Array:
+    """Whether the attack leads by more than rounding, (n,)."""
+    return lead(goal, logits) > least_lead(logits)
 
 
 def _likeliest_other(z, label):
