@@ -111,8 +111,9 @@ def apgd(
             climb.look(score(aim, logits, *beside), g)  # lines 7 and 8
             if k in checkpoints:
                 climb.check(rho)  # lines 10 to 13
+            still = ~best.success[running]
+            g = g[still]  # behind the boundary the ratio may be flat
             if early_stop:
-                still = ~best.success[running]
                 running, climb = running[still], climb[still]
             climb.step(ball[running])  # lines 1, 5 and 6
             best.steps[running] += 1
@@ -181,7 +182,7 @@ def checkpoints_of(steps: int) -> set[int]:
     p = [0.0, 0.22]
     while p[-1] < 1:
         p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
-    return {math.ceil(p_j * steps) for p_j in p[1:]}
+    return {math.ceil(round(p_j * steps, 9)) for p_j in p[1:]}  # 0.41 * 100 is above 41
 
 
 def scores_of(loss: str, goal: Goal, logits: Array) -> Callable[[int], tuple]:

@@ -19,8 +19,8 @@ from minadv.checks import check_count, check_images, check_number, largest_size
 from minadv.numerics import each, rows
 from minadv.parallel import in_chunks
 
-# Values at a bound are moved inside by this share: with the 1e-6 of the authors' code, a black pixel
-# takes five hundred steps to become visible. As there: until an image succeeds, its c grows by
+# Values at a bound are moved inside by this share: with the 1e-6 of the authors' code, black pixels
+# take five hundred steps to become visible. As there: until an image succeeds, its c grows by
 # this factor, up to this value; and a tenth of the steps without this gain ends a descent.
 INSIDE, GROWTH, MOST_CONST, GAIN = 1e-3, 10.0, 1e10, 1e-4
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # Adam's usual constants

@@ -88,7 +88,8 @@ def onto_hyperplane(x: Array, w: Array, gap: Array, bounds: tuple, norm: str) ->
     xp, (low, high) = array_module(x), bounds
     toward = xp.sign(w) * xp.sign(gap)[:, None]
     x, w, gap = (a.astype(np.float64) for a in (x, xp.abs(w), xp.abs(gap)))
-    largest = w.max(axis=1) + float(np.finfo(np.float64).tiny)
+    largest = w.max(axis=1)
+    largest = largest + (largest == 0)
     w, gap = w / largest[:, None], gap / largest
     room = xp.where(toward > 0, high - x, x - low)  # how far a pixel can go
     speed = w if norm == "l2" else (w > 0).astype(w.dtype)
