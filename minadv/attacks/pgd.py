@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from minadv import inference
-from minadv.attacks.balls import Ball, L2Ball
+from minadv.attacks.balls import BALLS
+from minadv.attacks.best import Best
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.backend import Array, array_module
@@ -25,7 +26,6 @@ from minadv.checks import (
     largest_size,
 )
 
-BALLS: dict[str, type[Ball] | type[L2Ball]] = {"linf": Ball, "l2": L2Ball}
 # Total length of the default steps, in units of eps: enough to cross the ball from any start and
 # to change direction (Madry et al.).
 REACH = 2.5
@@ -116,31 +116,3 @@ def pgd(
             best.offer(running, z[running], inference.logits(model, z[running]))
     warn_of_zero_gradients(g, len(x))
     return AttackResult.judge(model, x, best.x, goal, best.steps)
-
-
-class Best:
-    """The best iterate of each image so far.
-
-    The log-odds alone do not decide success: with more than two classes p_y = 0.4 can be the
-    largest probability, and 0.45 need not be.
-    """
-
-    def __init__(self, x: Array, goal: Goal, logits: Array):
-        self.goal = goal
-        self.x = x.copy()
-        self.success = goal.reached(logits.argmax(axis=1))
-        self.score = goal.score(logits)
-        self.steps = array_module(x).zeros(len(x), dtype=int)
-
-    def failures(self) -> Array:
-        """The indices of the images without a success."""
-        return array_module(self.success).flatnonzero(~self.success)
-
-    def offer(self, running: Array, z: Array, logits: Array) -> None:
-        """Take each image of ``z``, ``running`` being their indices, that beats the best so far."""
-        goal = self.goal[running]
-        success, score = goal.reached(logits.argmax(axis=1)), goal.score(logits)
-        before = self.success[running]
-        better = (success & ~before) | ((success == before) & (score > self.score[running]))
-        k = running[better]
-        self.x[k], self.success[k], self.score[k] = z[better], success[better], score[better]
