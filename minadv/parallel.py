@@ -42,7 +42,7 @@ __all__ = [
     "thread_safe",
 ]
 
-CHUNK_BYTES = 16 * 2**20  # of activations; measured: with less, threads wait for the lock
+CHUNK_BYTES = 8 * 2**20  # of activations; with less, threads wait for the lock
 LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overhead
 MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too

@@ -114,13 +114,14 @@ def score_gradient(
     return in_chunks(model, ascent, x, goal.label, *alongside)
 
 
-def warn_of_zero_gradients(g: Array, images: int) -> None:
-    """Warn if the gradient ``g`` is all zero for some of so many ``images``.
+def warn_of_zero_gradients(slopes: Array, images: int) -> None:
+    """Warn if some of so many ``images`` have a gradient of zeros: ``slopes`` is 0 there.
 
+    ``slopes``: (N, ...), the gradients, or booleans that say whether a gradient is not all zero.
     The model is flat there, which makes it look robust. Such an image never moves, so it is
     enough to look at one step's gradient.
     """
-    zero = int((~rows(g).any(axis=1)).sum())
+    zero = int((~rows(slopes).any(axis=1)).sum())
     if zero:
         warnings.warn(
             f"the gradient is exactly zero for {zero} of {images} images ({zero / images:.1%}): "

@@ -13,6 +13,7 @@ import numpy as np
 from minadv import inference
 from minadv.attacks.balls import BALLS
 from minadv.attacks.best import Best
+from minadv.attacks.blocks import in_blocks
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.backend import Array, array_module
@@ -25,6 +26,7 @@ from minadv.checks import (
     check_rng,
     largest_size,
 )
+from minadv.numerics import rows
 
 # Total length of the default steps, in units of eps: enough to cross the ball from any start and
 # to change direction (Madry et al.).
@@ -85,7 +87,7 @@ def pgd(
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
     check_choice("norm", norm, *BALLS)
-    ball = BALLS[norm](x, eps, bounds)
+    ball = BALLS[norm](x[:1], eps, bounds)
     steps, restarts = check_count("steps", steps), check_count("restarts", restarts)
     rng = check_rng(rng)
     random_start = check_flag("random_start", random_start)
@@ -95,24 +97,32 @@ def pgd(
     alpha = REACH * ball.eps / steps if alpha is None else alpha
     alpha = check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
 
-    logits = inference.logits(model, x)
-    goal.check_range(logits.shape[1])
-    best, g = Best(x, goal, logits), x[:0]
-    for _ in range(restarts):
-        running = best.failures() if early_stop else array_module(x).arange(len(x))
-        z = ball.project(x + ball.offset(rng)) if random_start else x.copy()
-        for _ in range(steps):
-            if not len(running):
-                break
-            logits, g = score_gradient(model, z[running], goal[running])
-            best.offer(running, z[running], logits)
-            if early_stop:
-                still = ~best.success[running]
-                running, g = running[still], g[still]
-            # Madry et al., the equation for x^{t+1}
-            z[running] = ball[running].project(z[running] + alpha * ball.steepest(g))
-            best.steps[running] += 1
-        if len(running):
-            best.offer(running, z[running], inference.logits(model, z[running]))
-    warn_of_zero_gradients(g, len(x))
-    return AttackResult.judge(model, x, best.x, goal, best.steps)
+    starts = [ball.offset(rng) for _ in range(restarts)] if random_start else [0.0]
+
+    def climb(x, goal):  # a block of the batch
+        xp, ball = array_module(x), BALLS[norm](x, eps, bounds)
+        logits = inference.logits(model, x)
+        goal.check_range(logits.shape[1])
+        best, slopes = Best(x, goal, logits), xp.ones(len(x), dtype=bool)
+        for start in starts:
+            running = best.failures() if early_stop else xp.arange(len(x))
+            z = ball.project(x + start) if random_start else x.copy()
+            for _ in range(steps):
+                if not len(running):
+                    break
+                logits, g = score_gradient(model, z[running], goal[running])
+                best.offer(running, z[running], logits)
+                if early_stop:
+                    still = ~best.success[running]
+                    running, g = running[still], g[still]
+                # Madry et al., the equation for x^{t+1}
+                z[running] = ball[running].project(z[running] + alpha * ball.steepest(g))
+                best.steps[running] += 1
+            if len(running):
+                best.offer(running, z[running], inference.logits(model, z[running]))
+                slopes[running] = rows(g).any(axis=1)
+        return best.x, best.steps, slopes
+
+    x_adv, taken, slopes = in_blocks(climb, x, goal)
+    warn_of_zero_gradients(slopes, len(x))
+    return AttackResult.judge(model, x, x_adv, goal, taken)
