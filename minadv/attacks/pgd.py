@@ -89,14 +89,12 @@ def pgd(
     check_choice("norm", norm, *BALLS)
     ball = BALLS[norm](x[:1], eps, bounds)
     steps, restarts = check_count("steps", steps), check_count("restarts", restarts)
-    rng = check_rng(rng)
-    random_start = check_flag("random_start", random_start)
+    rng, random_start = check_rng(rng), check_flag("random_start", random_start)
     early_stop = check_flag("early_stop", early_stop)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without random_start, got {restarts}")
     alpha = REACH * ball.eps / steps if alpha is None else alpha
     alpha = check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
-
     starts = [ball.offset(rng) for _ in range(restarts)] if random_start else [0.0]
 
     def climb(x, goal):  # a block of the batch
