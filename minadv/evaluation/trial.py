@@ -57,8 +57,8 @@ class Trial:
     """
 
     def __init__(
-        self, model: Callable, x: Array, y: Labels, attack: Callable, *, norm: Literal["linf", "l2"],
-        bounds: tuple[float, float], **settings: Any,
+        self, model: Callable, x: Array, y: Labels, attack: Callable, *,
+        norm: Literal["linf", "l2"], bounds: tuple[float, float], **settings: Any,
     ):  # fmt: skip
         check_function("model", model, "model(x)", None)
         self.bounds = check_images(x, bounds)
