@@ -208,13 +208,19 @@ class TestChunkSize:
             assert dtype == np.float32
             return self.size
 
-    @pytest.mark.parametrize("size", [1, 2**12, 2**14, 2**16 + 1, 2**18, 2**40])
+    @pytest.mark.parametrize("size", [1, 2**12, 2**14, 2**16 + 1, 2**18, 2**24])
     def test_a_power_of_two_that_fits_the_cache_within_limits(self, size):
         chunk = chunk_size(self.Known(size), self.x)
         assert parallel.LEAST <= chunk <= parallel.MOST
         assert chunk & (chunk - 1) == 0
         assert chunk * size <= parallel.CHUNK_BYTES or chunk == parallel.LEAST
         assert 2 * chunk * size > parallel.CHUNK_BYTES or chunk == parallel.MOST
+
+    def test_an_example_that_does_not_fit_is_a_chunk(self):
+        assert chunk_size(self.Known(2**24 + 1), self.x) == 1
+        assert chunk_size(self.Known(2**40), self.x) == 1
+        large = np.broadcast_to(np.float32(0), (5, 512, 512, 3))
+        assert chunk_size(len, large) == parallel.LEAST  # only guessed
 
     def test_it_depends_on_model_and_example_alone(self, monkeypatch):
         model = Sequential(Flatten(), Dense(64, 100), ReLU())

@@ -1,5 +1,5 @@
-"""The ``minadv`` that a submission may see: some modules of the real one, and the names it
-exports."""
+"""The ``minadv`` that a submission may see: some modules and packages of the real one, and the
+names it exports."""
 
 from __future__ import annotations
 
