@@ -56,7 +56,7 @@ def grade_folder(o) -> int:
         try:
             from distributed import Client
         except ImportError:
-            print("--dask needs the package distributed: pip install distributed")
+            print("--dask needs the package distributed: pip install 'minadv[class]'")
             return 2
         with Client(o.dask) as client:
             return _grade_over(o, client.get_executor())
