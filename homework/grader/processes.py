@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -97,6 +100,35 @@ def children() -> set[int]:
                 if int(fields[1]) == os.getpid() and int(fields[3]) != os.getsid(0):
                     found.add(int(entry))
     return found
+
+
+def kill_all(process: subprocess.Popen, strangers: set[int]):
+    """Kill ``process`` with its group, and what it left behind: our children but ``strangers``."""
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            process.kill()
+        left = children() - strangers - {process.pid}
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, os.WNOHANG)
+        if not left and process.poll() is not None:
+            break
+        time.sleep(0.01)
+
+
+def remove(folder: Path):
+    """Remove a folder, also one of folders in folders in folders."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and os.name == "posix":
+        command = ["rm", "-rf", "--", folder]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, check=False, capture_output=True, timeout=10)
 
 
 def adopt_orphans():
