@@ -48,6 +48,13 @@ def test_a_pasted_value_is_the_value(value):
     assert same(value, eval(values.python(value), {"np": np}))
 
 
+def test_a_small_array_stands_in_one_line():
+    assert values.numbers(np.array([[10000.0, -0.5], [0.1 + 0.2, 1.0]])) == (
+        "[[10000, -0.5], [0.30000000000000004, 1]]"
+    )
+    assert values.numbers(np.float32([0.1, np.nan])) == "[0.1, nan]"
+
+
 def test_the_worst_places_come_first():
     expected = np.zeros((5, 8))
     returned = expected.copy()
@@ -64,8 +71,8 @@ def test_a_picture_shows_what_changed_and_says_it():
     assert len(rows) == 10
     assert rows[3].index("[@]") == 1 + 3 * 5
     assert sum(row.count("[") for row in rows[:8]) == 1
-    assert rows[8].startswith("image 1 after the change: 1 of 64 pixels differ")
-    assert rows[9] == "the most at row 3, column 5: 0 became 1"
+    assert rows[8] == "image 1 as it came back; in brackets what changed: 1 of 64"
+    assert rows[9] == "most of all row 3, column 5: 0 became 1"
     after[:] = np.nan
     assert values.picture(before, after) == []
 
@@ -79,7 +86,7 @@ def _failed(why, **more):
 
 
 def test_the_report_shows_the_image_that_its_sentence_names():
-    assert "image 1 after the change" in report(*_failed("image 1: it is too far away"))
+    assert "image 1 as it came back" in report(*_failed("image 1: it is too far away"))
     assert "|" not in report(*_failed("it is wrong", picture="drawn by the check"))
 
 

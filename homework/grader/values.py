@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from homework.grader.sandbox import Served
@@ -20,8 +18,7 @@ def numbers(v) -> str:
         if v.size > MOST:
             first = ", ".join(f"{a:.6g}" for a in v.ravel()[:5])
             return f"array of shape {v.shape}: {first}, ..."
-        text = np.array2string(v, separator=", ", max_line_width=10**6, floatmode="unique")
-        return re.sub(r"\s*\n\s*", " ", text)
+        return _nested(v)
     if isinstance(v, (tuple, list)):
         return _bracketed(v, [numbers(a) for a in v])
     if isinstance(v, dict):
@@ -32,6 +29,13 @@ def numbers(v) -> str:
         return f"np.random.default_rng({v.entropy})"
     text = repr(v)
     return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _nested(v: np.ndarray) -> str:
+    if v.ndim:
+        return "[" + ", ".join(_nested(a) for a in v) + "]"
+    short = f"{v[()]:g}" if v.dtype.kind == "f" else str(v)
+    return short if v.dtype.kind != "f" or v.dtype.type(short) == v else str(v)
 
 
 def python(v) -> str:
@@ -100,11 +104,9 @@ def picture(before, after, chosen: int | None = None) -> list[str]:
     rows = ["|" + "".join(cells[r : r + 8]) + "|" for r in range(0, 64, 8)]
     far = np.abs(a[i] - b[i])
     p = int(far.argmax())
-    rows.append(f"image {i} after the change: {int(moved.sum())} of 64 pixels differ (in brackets)")
+    rows.append(f"image {i} as it came back; in brackets what changed: {int(moved.sum())} of 64")
     if moved.any():
-        place = f"row {p // 8}, column {p % 8}"
-        rows[-1] += ","
-        rows.append(f"the most at {place}: {b[i][p]:.3g} became {a[i][p]:.3g}")
+        rows.append(f"most of all row {p // 8}, column {p % 8}: {b[i][p]:.3g} became {a[i][p]:.3g}")
     return rows
 
 
