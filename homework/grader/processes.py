@@ -50,26 +50,6 @@ def peak(pid: int) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def memory_limit(more: int):
-    """On Linux, let this process grow by ``more`` bytes at most; beyond, a MemoryError."""
-    try:
-        import resource
-
-        with open("/proc/self/statm", encoding="ascii") as file:
-            size = int(file.read().split()[0]) * resource.getpagesize()
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    except (ImportError, OSError):
-        yield
-        return
-    most = [size + more] + [v for v in (soft, hard) if v != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min(most), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
 def end_with(parent: int):
     """End this process when ``parent`` is gone, also by kill -9: a pool's worker would wait for
     ever."""

@@ -9,17 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from homework.grader import processes, worker
 from homework.grader.launch import launch
+from homework.grader.serve import Served, check_size
 
 MOST_SOURCE = 1 << 18  # bytes of a submission
-MOST_ANSWER = 1 << 30  # bytes that one answer of ours may take, so that no question ends us
 MOST_ASKED = 1 << 29  # bytes of the questions and answers of one call, which are all kept
 
 
@@ -33,21 +31,6 @@ class Raised(Exception):
     def __init__(self, kind: str, text: str, lines: str, warned: list):
         super().__init__(f"{kind}: {text}")
         self.kind, self.text, self.lines, self.warned = kind, text, lines, warned
-
-
-@dataclass
-class Served:
-    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each
-    question and answer.
-
-    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp``
-    differentiates. ``source``: Python for the line that the student pastes, or nothing.
-    """
-
-    answer: Callable
-    kind: str = "f"
-    source: str = ""
-    asked: list = field(default_factory=list)
 
 
 class Sandbox:
@@ -187,8 +170,8 @@ class Sandbox:
         wall, cpu = time.monotonic(), time.thread_time()
         try:
             f = served[data[0]]
-            with processes.memory_limit(MOST_ANSWER):
-                value = f.answer(*data[1:])
+            check_size(data)
+            value = f.answer(*data[1:])
             f.asked.append((data[1:], value))
             self._asked += sum(v.nbytes for v in (*data, value) if isinstance(v, np.ndarray))
             message = worker.encode("value", value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from homework.grader.sandbox import Served
+from homework.grader.serve import Served
 
 MOST = 24  # numbers of an array that are shown in full
 SHADES = " .:-=+*#%@"

@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from homework.grader.sandbox import Served
-from homework.grader.serve import affine, function
+from homework.grader.serve import Served, affine, function
 from homework.grader.strategies import labels, pixels, sizes, whole
 
 
