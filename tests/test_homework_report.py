@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from homework.grader import kit, values
+from homework.grader import kit, processes, values
 from homework.grader.course import Course
 from homework.grader.engine import Outcome, grade, measure
 from homework.grader.feedback import plain, report
@@ -149,6 +149,20 @@ def test_questions_without_end_come_to_an_end():
     source = b"def f(ask):\n    while True:\n        try: ask(1.0)\n        except ValueError: pass"
     with Sandbox(source, "hw2", call_seconds=0.5) as box, pytest.raises(Ended, match="took more"):
         box.call("f", Served(lambda v: v))
+
+
+def test_time_when_the_judge_stood_still_is_nobodys(monkeypatch):
+    monkeypatch.setattr(processes, "runnable", lambda pid: False)
+    with Sandbox(b"x = 1", "hw2", call_seconds=1) as box:
+        box.start()
+        box._deadline(1)
+        for name in ("_wall_end", "_end", "_looked"):  # a laptop was closed for an hour
+            setattr(box, name, getattr(box, name) - 3600)
+        box._began = box._began[0] - 3600, box._began[1]
+        box._look()
+        box._wall_end -= 3600  # and this one is really late
+        with pytest.raises(Ended, match="took more than 4 seconds"):
+            box._look()
 
 
 def test_a_question_cannot_use_up_the_judges_memory():

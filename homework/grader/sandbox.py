@@ -193,7 +193,8 @@ class Sandbox:
         self._cpu_end = min(self.used() + seconds, self.seconds)
         self._asked = 0  # bytes of questions and answers
         self._wall_end = min(time.monotonic() + 4 * seconds, self._end)
-        self._next_look, self._began = 0.0, (time.monotonic(), self.used())
+        self._looked, self._next_look = time.monotonic(), 0.0
+        self._began = self._looked, self.used()
 
     def used(self) -> float:
         """CPU seconds so far."""
@@ -221,7 +222,11 @@ class Sandbox:
     def _look(self):
         """End the child where it is past a limit."""
         now = time.monotonic()
-        self._next_look = now + 0.1
+        held_up = now - self._looked
+        if held_up > 1:  # we did not run ourselves: the machine was busy, or suspended
+            self._wall_end += held_up
+            self._end += held_up
+        self._looked, self._next_look = now, now + 0.1
         if now > self._end or self.used() >= self.seconds:
             self._end = 0  # no further call
             self._die(
