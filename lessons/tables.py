@@ -16,8 +16,8 @@ HEAD = """# Every number of the lessons
 
 What each lesson measures, next to what the documents state where they state a number. A
 run moves every random number: the first weights, the order of training, the images
-drawn, the attacks. Below is first whether the lessons' claims held, then the mean and
-the spread of each number. Made by
+drawn, the attacks. For each lesson stands first whether its claims held, then the mean
+and the spread of each number, and in how many runs it was measured. Made by
 
 ```
 python -m lessons --seeds 5 --out sample
