@@ -154,8 +154,9 @@ save(
 )
 
 # %% [markdown]
-# Ten images say little about a rate. Here are all twos up to a hundred, with 20 steps,
-# and FGSM's single step for comparison.
+# In document D all ten are read as 6. How many of ours are depends on the training run:
+# the line above says it for this one. Ten images say little about a rate. Here are all
+# twos up to a hundred, with 20 steps, and FGSM's single step for comparison.
 
 # %%
 many = d.x_test[(d.y_test == 2) & (predict(model, d.x_test) == 2)][:100]

@@ -311,7 +311,7 @@ def trained_cnn(offset: int = 0) -> Layer:
     how = by_data(
         sample={"batch_size": 32, "epochs": 4},
         digits={"batch_size": 32, "epochs": 20},
-        mnist={"batch_size": 256, "epochs": 4},
+        mnist={"batch_size": 256, "epochs": 3},
     )
     model = models.cnn(d.x_train.shape[1:], rng=seed(offset))
     return _shared(f"cnn{offset}", model, d.x_train, d.y_train, rng=seed(offset), **how)
@@ -338,7 +338,7 @@ def trained_vae(latent: int) -> VAE:
     how = by_data(
         sample={"batch_size": 64, "epochs": 5, "optimizer": training.Adam(0.002)},
         digits={"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)},
-        mnist={"batch_size": 64, "epochs": 2, "optimizer": training.Adam(0.002)},
+        mnist={"batch_size": 64, "epochs": 1, "optimizer": training.Adam(0.002)},
     )
     return _shared(
         f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, rng=seed(), **how

@@ -13,6 +13,7 @@ asked in the caller's thread, one chunk after the other, and given copies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -25,6 +26,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from minadv.backend import array_module, is_array
+from minadv.checks import check_model
 from minadv.machine import cores as _cores
 from minadv.machine import one_blas_thread, reuse_memory
 
@@ -33,13 +35,14 @@ __all__ = [
     "in_chunks",
     "is_thread_safe",
     "map_chunks",
+    "on_one_core",
     "one_blas_thread",
     "run_chunks",
     "single_thread",
     "thread_safe",
 ]
 
-CHUNK_BYTES = 16 * 2**20  # of activations; measured: with less, threads wait for the lock
+CHUNK_BYTES = 8 * 2**20  # of activations; with less, threads wait for the lock
 LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overhead
 MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
@@ -129,8 +132,8 @@ def in_chunks(model: Callable | None, f: Callable, *arrays, most: int | None = N
     array, or tuple of arrays
     """
     _check_lengths(arrays)
-    if model is not None and not callable(model):
-        raise TypeError(f"model must be a function, called as model(x), got {model!r}")
+    if model is not None:
+        check_model(model)
     chunk = chunk_size(model, arrays[0])
     chunk = chunk if most is None else min(chunk, most)
     if model is None or is_thread_safe(model):
@@ -194,6 +197,20 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         if helpers < 1:
             return [f(*part) for part in parts]
         return _Run(f, parts).on(helpers)
+
+
+@contextlib.contextmanager
+def on_one_core():
+    """Inside, all chunks of this thread run where they are, one after the other.
+
+    For whoever has as many tasks as cores. Results do not change.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
 
 
 # --- threads

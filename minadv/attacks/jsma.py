@@ -88,7 +88,7 @@ def jsma(
             break
         z, go, slopes = in_chunks(model, step, x_adv[running], x[running], goal.label[running])
         if i == 0:
-            warn_of_zero_gradients(slopes[:, None], len(x))
+            warn_of_zero_gradients(slopes, len(x))
         running = running[go]  # line 6
         x_adv[running] = z[go]
         taken[running] += 1
