@@ -94,7 +94,8 @@ def test_a_failing_lesson_gives_a_page_with_its_traceback_and_status_1(folder):
     assert 'href="#figure-1-2"' in good
     assert good.count('class="slider"') == 1
     assert "$" not in good.partition("<figcaption>")[2].partition("</figcaption>")[0]
-    assert not (folder / "out/site-warnings.txt").exists()
+    warnings = folder / "out/site-warnings.txt"
+    assert not warnings.exists(), warnings.read_text("utf-8")
 
 
 def test_html_without_its_packages_is_one_line(folder):
