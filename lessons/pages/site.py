@@ -30,6 +30,13 @@ from pages.links import Links, anchor, modules
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
+CONTENTS = {
+    "Lessons": "lessons/*",
+    "Reference": "map glossary benchmarks api/index",
+    "Homework": "homework/README homework/*/* homework/TEACHING",
+    "Solutions": "solutions/*",
+}
+
 
 def build(outcomes: list, out: Path, data: str) -> Path:
     """Write the site of these runs to ``<out>/site``; returns its first page."""
@@ -40,7 +47,8 @@ def build(outcomes: list, out: Path, data: str) -> Path:
         for outcome in outcomes:
             _lesson(outcome, outcomes, links, out, source)
         _documents(links, source)
-        _write(source / "index.md", (HERE / "index.md").read_text("utf-8").replace("DATA", data))
+        index = (HERE / "index.md").read_text("utf-8").replace("DATA", data)
+        _write(source / "index.md", index + "".join(_toc(source, title) for title in CONTENTS))
         _hook(source / "hook.png")
         warnings = io.StringIO()
         nocolor()
@@ -145,6 +153,14 @@ def _documents(links: Links, source: Path) -> None:
         _write(source / f"api/{name}.rst", text)
     tree = "\n".join(f"/api/{name}" for name in names)
     _write(source / "api/index.md", f"# API reference\n\n```{{toctree}}\n{tree}\n```\n")
+
+
+def _toc(source: Path, title: str) -> str:
+    """A part of the table of contents, of the pages that there are."""
+    found = [sorted(source.glob(f"{pattern}.*")) for pattern in CONTENTS[title].split()]
+    names = [f"/{path.relative_to(source).with_suffix('')}" for paths in found for path in paths]
+    options = f":caption: {title}\n:maxdepth: 1\n\n" + "\n".join(names)
+    return f"\n```{{toctree}}\n{options}\n```\n" if names else ""
 
 
 def _hook(path: Path) -> None:
