@@ -148,9 +148,10 @@ class TestExecutors:
             assert table(scene, executor=pool).csv() == alone
             assert table(scene, executor=pool, folder=tmp_path).csv() == alone
 
+    @pytest.mark.filterwarnings("default")  # what Dask says of ports and of slow machines
     def test_dask(self, scene, alone, tmp_path):
         distributed = pytest.importorskip("distributed")
-        how = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        how = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         with (
             distributed.LocalCluster(processes=True, **how) as cluster,
             distributed.Client(cluster) as client,
@@ -223,6 +224,50 @@ def test_nothing_is_sent_twice(scene, alone, tmp_path, folder):
     assert again == []
     if folder:
         assert len(list((tmp_path / "arrays").iterdir())) == len(large) + 1
+
+
+class TestParcels:
+    def test_a_digest_sees_values_type_shape_and_layout(self):
+        a = np.arange(2000.0).reshape(40, 50)
+        others = [np.asfortranarray(a), a.reshape(50, 40), a.astype(np.float32), a + 1]
+        assert len({parcels.digest_of(b) for b in (a, *others)}) == 5
+        assert parcels.digest_of(a) == parcels.digest_of(a.copy())
+        assert parcels.digest_of(a) == parcels.digest_of(np.repeat(a, 2, 0)[::2])
+
+    def test_a_digest_does_not_see_use_or_sharing(self, scene):
+        models, x, _ = scene
+        black = QueryGradient(models["one"])
+        before = parcels.pack("model", black)[0].digest
+        black(x)
+        assert parcels.pack("model", black)[0].digest == before
+        assert parcels.pack("model", QueryGradient(models["two"]))[0].digest != before
+        assert parcels.pack("model", QueryGradient(models["one"], h=0.1))[0].digest != before
+        one, other = "".join(["a", "b"]), "".join(["a", "b"])  # equal, and two objects
+        assert parcels.pack("a", [one, one])[0].digest == parcels.pack("a", [one, other])[0].digest
+
+    def test_arrays_come_as_they_were(self):
+        a = np.asfortranarray(np.arange(2000.0).reshape(40, 50))
+        small, zero = np.arange(3), np.zeros(1000)
+        parcel, arrays = parcels.pack("things", [a, a, small, zero, zero.copy()])
+        assert len(parcel.content) < 500
+        assert len(arrays) == len(parcel.arrays) == 2
+        b, again, c, z, other = parcels.unpack(parcel, arrays)
+        assert np.array_equal(a, b)
+        assert b.flags.f_contiguous
+        assert b.flags.writeable
+        assert b is again  # one stays one
+        assert z is not other  # two stay two
+        assert np.array_equal(c, small)
+        shared = parcels.unpack(parcel, arrays, share=True)[0]
+        assert not shared.flags.writeable
+        assert a.flags.writeable
+
+    def test_memory_is_bounded(self, monkeypatch):
+        monkeypatch.setattr(parcels, "MEMORY", 3 * 8000)
+        for i in range(5):
+            parcels.keep({str(i): np.full(1000, float(i))})
+            assert parcels.find("0", None) is not None  # used again and again
+        assert list(parcels._memory) == ["3", "4", "0"]
 
 
 class TestResume:
@@ -482,6 +527,7 @@ class Breaks(Executor):
         ({"retries": 0}, ValueError, "retries must be >= 1"),
         ({"progress": None}, TypeError, "progress must be True or False"),
         ({"executor": 3}, TypeError, "executor must be a function"),
+        ({"executor": dict}, TypeError, "that makes an Executor, it made {}"),
         ({"folder": 3}, TypeError, "folder must be a path"),
         ({"folder": __file__}, ValueError, "folder must be a folder, got the file"),
         ({"x": np.zeros((3, 8, 8))}, ValueError, "x must be a batch of images"),

@@ -142,6 +142,8 @@ def keep(arrays: dict[str, np.ndarray]) -> None:
 def find(key: str, folder: Path | None) -> np.ndarray | None:
     """The array of this digest, from memory or from the folder; None if it is in neither."""
     with _lock:
+        if key in _memory:
+            _memory.move_to_end(key)
         for arrays in (_memory, *running):
             if key in arrays:
                 return arrays[key]
