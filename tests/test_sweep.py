@@ -214,7 +214,7 @@ def test_nothing_is_sent_twice(scene, alone, tmp_path, folder):
     worker = Remote()
     found = table(scene, executor=worker, folder=tmp_path if folder else None)
     assert found.csv() == alone
-    large = [a for m in scene[0].values() for a in m.parameters.values() if a.nbytes >= 4096]
+    large = [a for m in scene[0].values() for a in m.parameters.values() if a.nbytes >= parcels.LARGE]
     enclosed = [key for task in worker.sent for key in task.enclosed]
     assert len(set(enclosed)) == len(large) + 1  # and the images
     # all tasks were under way when the first answers came; each array came with those of its model
@@ -261,6 +261,11 @@ class TestParcels:
         shared = parcels.unpack(parcel, arrays, share=True)[0]
         assert not shared.flags.writeable
         assert a.flags.writeable
+
+    def test_arrays_that_are_made_while_packing_stay_apart(self):
+        thing = [sweep_parts.Unfolds(i // 2) for i in range(40)]
+        parcel, arrays = parcels.pack("thing", thing)
+        assert [a[0] for a in parcels.unpack(parcel, arrays)] == [i // 2 for i in range(40)]
 
     def test_memory_is_bounded(self, monkeypatch):
         monkeypatch.setattr(parcels, "MEMORY", 3 * 8000)
@@ -412,10 +417,10 @@ class TestFailures:
 
     def test_a_broken_executor_is_replaced_and_one_task_is_blamed(self, scene, alone):
         """All tasks are lost with the executor; those after the guilty one go on together."""
-        made = []
+        made, order = [], {}
 
         def make():
-            made.append(Breaks(guilty=3))
+            made.append(Breaks(order, guilty=3))
             return made[-1]
 
         with pytest.warns(UserWarning, match="1 of 14 tasks failed"):
@@ -430,7 +435,7 @@ class TestFailures:
         made = []
 
         def make():
-            made.append(Breaks(guilty=-1))
+            made.append(Breaks({}, guilty=-1))
             return made[-1]
 
         def interrupt(*_):
@@ -470,10 +475,9 @@ class Loses(Executor):
 class Breaks(Executor):
     """As a pool of processes: it does tasks in order, later, and the guilty one ends them all."""
 
-    order: dict = {}
-
-    def __init__(self, guilty):
-        self.guilty, self.ended, self.broken, self.queue = guilty, False, False, []
+    def __init__(self, order: dict, guilty: int):
+        self.order, self.guilty = order, guilty  # the number of each task, and the guilty one's
+        self.ended, self.broken, self.queue, self.lock = False, False, [], threading.Lock()
 
     def submit(self, function, task):
         if self.broken:
@@ -486,15 +490,17 @@ class Breaks(Executor):
         return future
 
     def work(self):
-        while self.queue:
-            future, function, task, number = self.queue.pop(0)
-            self.broken = self.broken or number == self.guilty
-            if self.broken:
-                future.set_exception(BrokenExecutor("a worker is gone"))
-            else:
+        with self.lock:
+            while self.queue:
+                future, function, task, number = self.queue.pop(0)
+                if not future.set_running_or_notify_cancel():
+                    continue
+                self.broken = self.broken or number == self.guilty
                 try:
+                    if self.broken:
+                        raise BrokenExecutor("a worker is gone")
                     future.set_result(function(task))
-                except KeyboardInterrupt as error:
+                except (BrokenExecutor, KeyboardInterrupt) as error:
                     future.set_exception(error)
 
     def shutdown(self, wait=True, *, cancel_futures=False):

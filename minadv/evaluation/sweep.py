@@ -96,7 +96,7 @@ class Sweep:
     def curves(self) -> dict[str, tuple[list[float], list[float]]]:
         """Robust accuracy against ε, for each model and attack; the mean over the seeds.
 
-        For :func:`minadv.plotting.curves`.
+        Attacks that take no ε are left out. For :func:`minadv.plotting.curves`.
         """
         found: dict[str, dict[float, list[float]]] = {}
         for row in self.rows:
