@@ -20,7 +20,7 @@
 
 # %%
 import numpy as np
-from lesson import by_data, dataset, measured, save, seed, trained
+from lesson import by_data, dataset, measured, save, seed, slider, trained
 
 from minadv import (
     Adam,
@@ -82,6 +82,47 @@ for T, row in rows.items():
     by_library = to_numpy(soft_labels(regular, eight, temperature=T))[0]
     np.testing.assert_allclose(row, by_library, rtol=1e-4)
 assert max(rows[1]) > max(rows[5]) > max(rows[20])
+
+# %% [markdown]
+# On the page, Figure 12.1 has a slider. Turn the temperature up: the bars come closer,
+# and none overtakes another.
+
+
+# %%
+def answer(rows):
+    """Bars of the ten probabilities, in one color for each temperature."""
+    bars = {
+        f"T = {T:.3g}": {str(k): float(p) for k, p in enumerate(row)}
+        for T, row in rows.items()
+    }
+    figure = plotting.bars(bars, ylabel="probability", percent=True)
+    figure.axes[0].set(xlabel="digit", ylim=(0, 1))
+    figure.set_size_inches(7, 3)
+    for number in list(figure.axes[0].texts):  # thirty numbers would overlap
+        number.remove()
+    return figure
+
+
+temperatures = np.geomspace(1, 100, 25)
+z = to_numpy(logits(regular, eight))
+soft = [softened(z, T)[0] for T in temperatures]
+order = np.argsort(z[0])[::-1]  # from the most to the least probable digit
+assert all((np.diff(row[order]) <= 0).all() for row in soft)
+slider(
+    "soft",
+    [answer({T: row}) for T, row in zip(temperatures, soft, strict=True)],
+    temperatures,
+    [
+        f"{order[0]} with {row.max():.1%}, {order[1]} with {row[order[1]]:.1%}."
+        for row in soft
+    ],
+    symbol="T",
+    label="temperature T of the softmax",
+    still=answer(rows),
+    alt="Bars for the ten digits: at temperature 1 one bar takes all, at 20 all ten "
+    "are nearly alike",
+    caption="What one network says about one eight, at three temperatures.",
+)
 
 # %% [markdown]
 # ## Teacher and student (D9)
@@ -209,7 +250,7 @@ assert masked["teacher"] > masked["regular"] + 0.2
 # 2. *Undo the temperature*: attack $z / T$ with the usual gradient.
 # 3. *Transfer*: attack the regular network, whose gradient nobody has hidden, and show
 #    the result to the student.
-# 4. *PGD* on the margin, the strongest of the four.
+# 4. *PGD* on the margin, the strongest of the four. Figure 12.2 compares them.
 
 
 # %%
@@ -286,13 +327,13 @@ assert withstands["student"] < withstands["regular"] + 0.1
 # sample and on the digits) the distilled network was never harder to fool at this small
 # $\varepsilon$ than the regular one, and in nine it was easier. The linear guess
 # $\varepsilon_1$ is less steady: once the student's was larger. Smaller networks can
-# come out the other way (exercise 5). Whatever distillation does to the true distance,
-# it is not the factor that the usual FGSM reported.
+# come out the other way (exercise 12.5). Whatever distillation does to the true
+# distance, it is not the factor that the usual FGSM reported.
 #
 # ## The temperature is the knob of the mask
 #
-# The higher $T$, the larger the logits, and the fewer gradients survive the softmax.
-# Here the small network of lesson 2 is distilled at four temperatures.
+# The higher $T$, the larger the logits, and the fewer gradients survive the softmax. In
+# Figure 12.3 the small network of lesson 2 is distilled at four temperatures.
 
 # %%
 knob = [1, 5, 20, 100]
@@ -392,16 +433,21 @@ for name in ("student", "regular"):
 #
 # ## Exercises
 #
-# 1. In float32, find by bisection the smallest margin at which $p_y$ is 1. Compare it
-#    with (12.3). Where is it in float64?
-# 2. Repeat the usual FGSM on the student in float64. How much of the mask is left?
-# 3. Put the division back: attack the student behind $z / T$ for $T$ from 1 to 100,
-#    with the usual FGSM. From which $T$ on does the attack work?
-# 4. Make a detector of masked gradients from two attacks, and try it on the three
-#    networks of this lesson.
-# 5. Open question: distillation changes the training labels, too. Design an experiment
-#    that tells whether *soft labels alone* (at $T = 1$ and without a mask) move the
-#    label further away. How many networks does it take?
+# **12.1** (a few lines) In float32, find by bisection the smallest margin at which
+# $p_y$ is 1. Compare it with (12.3). Where is it in float64?
+#
+# **12.2** (a line of code) Repeat the usual FGSM on the student in float64. How much of
+# the mask is left?
+#
+# **12.3** (an experiment) Put the division back: attack the student behind $z / T$ for
+# $T$ from 1 to 100, with the usual FGSM. From which $T$ on does the attack work?
+#
+# **12.4** (a few lines) Make a detector of masked gradients from two attacks, and try
+# it on the three networks of this lesson.
+#
+# **12.5** (open) Distillation changes the training labels, too. Design an experiment
+# that tells whether *soft labels alone* (at $T = 1$ and without a mask) move the label
+# further away. How many networks does it take?
 #
 # ## Read on
 #

@@ -26,6 +26,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from minadv.backend import array_module, is_array
+from minadv.checks import check_model
 from minadv.machine import cores as _cores
 from minadv.machine import one_blas_thread, reuse_memory
 
@@ -41,7 +42,7 @@ __all__ = [
     "thread_safe",
 ]
 
-CHUNK_BYTES = 16 * 2**20  # of activations; measured: with less, threads wait for the lock
+CHUNK_BYTES = 8 * 2**20  # of activations; with less, threads wait for the lock
 LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overhead
 MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
@@ -131,8 +132,8 @@ def in_chunks(model: Callable | None, f: Callable, *arrays, most: int | None = N
     array, or tuple of arrays
     """
     _check_lengths(arrays)
-    if model is not None and not callable(model):
-        raise TypeError(f"model must be a function, called as model(x), got {model!r}")
+    if model is not None:
+        check_model(model)
     chunk = chunk_size(model, arrays[0])
     chunk = chunk if most is None else min(chunk, most)
     if model is None or is_thread_safe(model):

@@ -5,6 +5,7 @@ function takes the judge first, then where its images come from, then the true l
 
     accuracy(f, x, y)
     robust_accuracy(f, x, y, fgsm(f, x, y=y, eps=0.1), pgd(f, x, y=y, eps=0.1))
+    certified_accuracy(f, x, y, eps=0.1)
     accuracy_curve(f, lambda eps: fgsm(g, x, y=y, eps=eps), y, epsilons)
     transfer_matrix([f, g], lambda model: fgsm(model, x, y=y, eps=0.1), y)
 
@@ -20,6 +21,7 @@ over examples comes back as Python numbers or NumPy arrays. A statistic of nothi
 success, 0/0) raises :class:`ValueError`; nothing here returns NaN.
 """
 
+from minadv.certify import certified_accuracy
 from minadv.evaluation.accuracy import accuracy, confidence, robust_accuracy
 from minadv.evaluation.binary import Outcomes, RocCurve, auc, outcomes, roc_curve
 from minadv.evaluation.checklist import Checklist, Line, checklist
@@ -42,6 +44,7 @@ __all__ = [
     "accuracy",
     "accuracy_curve",
     "auc",
+    "certified_accuracy",
     "checklist",
     "confidence",
     "logits",

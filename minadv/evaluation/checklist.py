@@ -11,6 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -80,7 +81,7 @@ def checklist(
     eps: float,
     attack: Callable = pgd,
     steps: int = 20,
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     substitute: Callable | None = None,
     restarts: int = 3,
     draws: int = 10,

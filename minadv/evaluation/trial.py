@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,8 +57,8 @@ class Trial:
     """
 
     def __init__(
-        self, model: Callable, x: Array, y: Labels, attack: Callable, *, norm: str,
-        bounds: tuple[float, float], **settings: Any,
+        self, model: Callable, x: Array, y: Labels, attack: Callable, *,
+        norm: Literal["linf", "l2"], bounds: tuple[float, float], **settings: Any,
     ):  # fmt: skip
         check_function("model", model, "model(x)", None)
         self.bounds = check_images(x, bounds)
@@ -69,7 +69,8 @@ class Trial:
         self.model, self.function = model, attack
         self.every, self.x, self.y = x, x[right], labels[right]
         self.share, self.classes = float(right.mean()), logits.shape[1]
-        self.norm = check_choice("norm", norm, *BALLS)
+        check_choice("norm", norm, *BALLS)
+        self.norm = norm
         self.ball = BALLS[norm]
         offered = settings | {"norm": norm, "bounds": bounds}
         self.settings = {k: v for k, v in offered.items() if accepts(attack, k)}
