@@ -214,7 +214,9 @@ def test_nothing_is_sent_twice(scene, alone, tmp_path, folder):
     worker = Remote()
     found = table(scene, executor=worker, folder=tmp_path if folder else None)
     assert found.csv() == alone
-    large = [a for m in scene[0].values() for a in m.parameters.values() if a.nbytes >= parcels.LARGE]
+    large = [
+        a for m in scene[0].values() for a in m.parameters.values() if a.nbytes >= parcels.LARGE
+    ]
     enclosed = [key for task in worker.sent for key in task.enclosed]
     assert len(set(enclosed)) == len(large) + 1  # and the images
     # all tasks were under way when the first answers came; each array came with those of its model
