@@ -121,7 +121,18 @@ class TestRows:
         rows = list(csv.DictReader(io.StringIO(found.csv())))
         assert [row["attack"] for row in rows] == ['a "b", c'] * 4
         assert [float(row["l2"]) for row in rows] == [row.l2 for row in found.rows]
+        assert repr(found) == "Sweep(4 rows, 0 failures)"
         assert found.save(tmp_path / "a" / "table.csv").read_text() == found.csv()
+
+    def test_a_bar_for_a_terminal_only(self, scene, capsys, monkeypatch):
+        how = {"attacks": {"FGSM": fgsm}}
+        table(scene, **how, progress=True)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        table(scene, **how, progress=True)
+        assert "4/4" in capsys.readouterr().err
+        table(scene, **how)
+        assert capsys.readouterr().err == ""
 
     def test_the_figure(self, scene):
         curves = table(scene).curves()
