@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks [part ...] [--quick] [--out FOLDER]``: see README.md here.
 
-Parts: accuracy, foundations, attacks, growth. Needs the extra ``peers``, except for growth.
+Parts: accuracy, foundations, attacks, growth, resnet. Needs the extra ``peers``, except for growth.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.benchmarks import harness
 
 # accuracy first: its peak memory is then the training's own
-PARTS = ("accuracy", "foundations", "attacks", "growth")
+PARTS = ("accuracy", "foundations", "attacks", "growth", "resnet")
 DEFAULT = ("accuracy", "foundations", "attacks")
 QUICK = ("foundations",)
 
