@@ -311,7 +311,7 @@ def trained_cnn(offset: int = 0) -> Layer:
     how = by_data(
         sample={"batch_size": 32, "epochs": 4},
         digits={"batch_size": 32, "epochs": 20},
-        mnist={"batch_size": 256, "epochs": 10},
+        mnist={"batch_size": 256, "epochs": 3},
     )
     model = models.cnn(d.x_train.shape[1:], rng=seed(offset))
     return _shared(f"cnn{offset}", model, d.x_train, d.y_train, rng=seed(offset), **how)
@@ -334,12 +334,11 @@ def trained_vae(latent: int) -> VAE:
     """An autoencoder of so many latent numbers (D10), trained on the clean images
     chosen."""
     d = dataset()
-    filters = by_data(sample=(16, 32), digits=(16, 32), mnist=(32, 64))
-    vae = VAE(d.x_train.shape[1:], latent=latent, filters=filters, rng=seed())
+    vae = VAE(d.x_train.shape[1:], latent=latent, filters=(16, 32), rng=seed())
     how = by_data(
         sample={"batch_size": 64, "epochs": 5, "optimizer": training.Adam(0.002)},
         digits={"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)},
-        mnist={"batch_size": 128, "epochs": 5},
+        mnist={"batch_size": 64, "epochs": 1, "optimizer": training.Adam(0.002)},
     )
     return _shared(
         f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, rng=seed(), **how
@@ -440,9 +439,10 @@ def slider(
     ValueError
         Unless ``frames``, ``values`` and ``says`` are of one length, at least 2.
 
-    Examples -------- >>> slider("grows", images, epsilons, sentences, symbol="ε",
-    label="size ε of the change", ...        alt="A seven that fades into noise.",
-    caption="Move ε: the label changes early.")
+    Examples
+    --------
+    >>> slider("grows", images, epsilons, sentences, symbol="ε", label="size ε",
+    ...        alt="A seven that fades into noise.", caption="Move ε: see the label.")
     """
     n = len(frames)
     if n < 2 or len(values) != n or len(says) != n:

@@ -13,11 +13,13 @@ asked in the caller's thread, one chunk after the other, and given copies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 
@@ -33,12 +35,14 @@ __all__ = [
     "in_chunks",
     "is_thread_safe",
     "map_chunks",
+    "on_one_core",
     "one_blas_thread",
     "run_chunks",
+    "single_thread",
     "thread_safe",
 ]
 
-CHUNK_BYTES = 16 * 2**20  # of activations; measured: with less, threads wait for the lock
+CHUNK_BYTES = 8 * 2**20  # of activations; with less, threads wait for the lock
 LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overhead
 MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
@@ -195,11 +199,39 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         return _Run(f, parts).on(helpers)
 
 
+@contextlib.contextmanager
+def on_one_core():
+    """Inside, all chunks of this thread run where they are, one after the other.
+
+    For whoever has as many tasks as cores. Results do not change.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
+
+
 # --- threads
 
-_here = threading.local()  # busy: this thread computes a chunk
+_here = threading.local()  # busy: this thread computes a chunk, or is to compute alone
 _jobs: SimpleQueue[tuple[_Run, Context]] = SimpleQueue()  # calls for help
 _helpers: list[threading.Thread] = []
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Inside, this thread computes its chunks alone, and matrix products use one core.
+
+    For a process that is one of many, each with a core of its own.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
 
 
 class _Run:

@@ -22,7 +22,13 @@ from minadv import machine, parallel
 from minadv.autograd import grad
 from minadv.layers import Dense, Flatten, Layer, ReLU, Sequential
 from minadv.models import cnn
-from minadv.parallel import chunk_size, map_chunks, one_blas_thread, run_chunks
+from minadv.parallel import (
+    chunk_size,
+    map_chunks,
+    one_blas_thread,
+    run_chunks,
+    single_thread,
+)
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -119,6 +125,19 @@ class TestRunChunks:
             return set(inner) == {here}
 
         assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
+
+    @pytest.mark.usefixtures("three_cores")
+    def test_on_a_single_thread_until_the_block_ends(self):
+        def work(x):
+            time.sleep(0.01)
+            return threading.get_ident()
+
+        before = blas_threads()
+        with single_thread():
+            assert set(run_chunks(work, np.arange(6), chunk=1)) == {threading.get_ident()}
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+        assert len(set(run_chunks(work, np.arange(6), chunk=1))) > 1
 
     @pytest.mark.usefixtures("three_cores")
     def test_calls_from_several_threads_at_once(self):

@@ -14,7 +14,8 @@ __all__ = ["Residual"]
 class Residual(Composite):
     """``relu(branch(x) + shortcut(x))`` (He et al. 2016, equations 1 and 2).
 
-    The gradient passes the shortcut whatever the branch does to it.
+    The gradient passes the shortcut whatever the branch does to it. Raises :class:`ValueError`
+    where what the two give differs in shape.
 
     Parameters
     ----------
@@ -23,8 +24,6 @@ class Residual(Composite):
     shortcut : Layer, optional
         What makes ``x`` of the branch's shape, a 1x1 convolution with the branch's stride.
         Unset: ``x`` itself. The block then has to keep the shape.
-
-    Raises :class:`ValueError` where the two shapes differ.
     """
 
     def __init__(self, branch: Layer, shortcut: Layer | None = None):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.harness import compare, count
+from tests.benchmarks.harness import compare, count, say
 
 EPS, IMAGES = 4 / 255, 8
 
@@ -75,29 +75,27 @@ def memory(name: str, weights: str) -> float:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def main() -> list[str]:
+def main():
     """Time as a ratio, and the peaks."""
     from safetensors.torch import save_file
 
     from tests.resnet_torch import ResNet, seasoned
 
-    lines = ["", "| FGSM, ResNet-18, 8 images of 224 x 224 | peak memory above the start, MiB |"]
-    lines.append("|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         weights = str(Path(folder, "resnet18.safetensors"))
         save_file(seasoned(ResNet()).state_dict(), weights)
         given = (weights, *images_and_labels())
         attack = ours(*given)
         same = (attack().label == theirs(*given)().numpy()).mean()
-        print(f"the same label after the attack for {same:.0%} of the images", flush=True)
+        say(f"ResNet-18: the same label after the attack for {same:.0%} of the images.")
         for name, way in list(WAYS.items())[1:]:
             what = "ResNet-18: FGSM, 8 images of 224 x 224"
             rounds = count(9, 3)
             compare(what, name, attack, way(*given), work=IMAGES, unit="images/s", rounds=rounds)
+        say("\n| FGSM, ResNet-18, 8 images of 224 x 224 | peak memory above the start, MiB |")
+        say("|---|---|")
         for name in WAYS:
-            lines.append(f"| {name} | {memory(name, weights):,.0f} |")
-            print(lines[-1], flush=True)
-    return lines
+            say(f"| {name} | {memory(name, weights):,.0f} |")
 
 
 if __name__ == "__main__":
