@@ -238,8 +238,8 @@ accuracy = {"residual network": [], "CNN": [], "CNN, images made on the other": 
 for eps in epsilons:
     made = fgsm(resnet, x, y=y, eps=float(eps))
     own = fgsm(cnn, x, y=y, eps=float(eps))
-    accuracy["residual network"].append(1 - float(made.success.mean()))
-    accuracy["CNN"].append(1 - float(own.success.mean()))
+    accuracy["residual network"].append(float((made.label == y).mean()))
+    accuracy["CNN"].append(float((own.label == y).mean()))
     moved = float((predict(cnn, made.x_adv) == y).mean())
     accuracy["CNN, images made on the other"].append(moved)
 strongest = float(epsilons[-1])
