@@ -45,7 +45,7 @@ x, y = d.x_test[:500], d.y_test[:500]
 # \lVert J_l \rVert \, \Bigl\lVert \frac{\partial L}{\partial x_n} \Bigr\rVert.
 # \tag{19.1}$$
 #
-# If each layer shrinks what passes by a factor $s < 1$, $n$ layers shrink it by $s^n$.
+# If each layer shrinks what passes by a factor $q < 1$, $n$ layers shrink it by $q^n$.
 # A *residual* network lets each layer add to what is there, $x_{l+1} = x_l + F_l(x_l)$.
 # Then each factor is $I + J_l$. Multiplied out,
 #
@@ -57,7 +57,7 @@ x, y = d.x_test[:500], d.y_test[:500]
 # (After each sum stands a ReLU, which lets it pass where the sum is positive.)
 #
 # Count it, in networks of 64 numbers per layer whose weights are drawn at half of He's
-# deviation: $s$ is about a half.
+# deviation: $q$ is about a half.
 
 
 # %%
