@@ -31,7 +31,8 @@ Arguments of every attack
 model
     Any callable from images to logits (N, K), floating-point numbers before the softmax. A
     gradient attack differentiates it, so it is made of layers or of :mod:`minadv.ops`;
-    :class:`QueryGradient` turns any other predictor into such a model.
+    :class:`QueryGradient` turns any other predictor into such a model, and
+    :class:`~minadv.external.external` a network of PyTorch, JAX or another framework.
 x
     Images (N, H, W, C) or vectors (N, D), float32 or float64, inside ``bounds``. Never changed.
 y, target
