@@ -36,7 +36,7 @@ from minadv.layers import Dense, Flatten, ReLU, Sequential
 
 d = dataset()
 shape = d.x_train.shape[1:]
-n = by_data(sample=3000, digits=1437)  # how many images to train on
+n = by_data(sample=3000, digits=1437, mnist=12_000)  # how many images to train on
 x_train, y_train = d.x_train[:n], d.y_train[:n]
 x, y = d.x_test[:300], d.y_test[:300]
 eps = by_data(sample=0.1, digits=0.15)  # the radius of the L∞ ball

@@ -22,6 +22,7 @@ from minadv.certify import (
     logit_bounds,
     margin_bound,
 )
+from minadv.certify.bounds import Ball
 from minadv.evaluation import accuracy, logits, robust_accuracy
 from minadv.layers import Sequential
 from tests.strategies import float_arrays
@@ -186,6 +187,36 @@ def test_bounds_are_tight_where_nothing_is_lost():
             found = logit_bounds(model, x, eps=eps, method=method, norm=norm)
             np.testing.assert_allclose(found.low[0], model(x)[0] - reach, rtol=1e-12)
             np.testing.assert_allclose(found.high[0], model(x)[0] + reach, rtol=1e-12)
+
+
+def test_the_ball_is_no_smaller_than_the_real_one_and_ends_at_the_bounds():
+    """In float64 0.1 + 0.2 is more than the real sum, and 0.3 - 0.1 less than the difference."""
+    rng = np.random.default_rng(9)
+    x, eps = rng.random((1, 6, 6, 1)), 0.1
+    ball = Ball(x, np.array([eps]), "linf", (0.0, 1.0))
+    for end, sign, bound in ((ball.low, -1, 0), (ball.high, 1, 1)):
+        for value, center in zip(rational(end).ravel(), rational(x).ravel(), strict=True):
+            true = center + sign * Fraction(eps)
+            assert value == bound or (value - true) * sign >= 0
+            assert (value - bound) * sign <= 0
+    model = Sequential(layers.Dense(2, 2, dtype=np.float64))
+    model[0].weight = np.array([[1.0, -1.0], [1.0, -1.0]])
+    for method in METHODS:
+        found = logit_bounds(model, np.array([[0.1, 0.95]]), eps=0.3, method=method)
+        np.testing.assert_allclose([found.low[0], found.high[0]], [[0.65, -1.4], [1.4, -0.65]])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_underflow_is_charged(method):
+    """1e-25 · 1e-20 is 0 in float32, and something else in real numbers: both are inside."""
+    model = Sequential(layers.Dense(1, 2), layers.LeakyReLU(1e-10), layers.Dense(2, 2))
+    model[0].weight = np.array([[1e-25, -1e-25]], np.float32)
+    model[2].weight = np.eye(2, dtype=np.float32)
+    x = np.array([[1e-20]], np.float32)
+    found = logit_bounds(model, x, eps=0.0, method=method)
+    for z in (rational(model(x)), exactly(model, rational(x))):
+        assert (rational(found.low) <= z).all()
+        assert (z <= rational(found.high)).all()
 
 
 def test_lines_of_two_neurons_by_hand():
