@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks [part ...] [--quick] [--out FOLDER]``: see README.md here.
 
-Parts: accuracy, foundations, attacks, growth. Needs the extra ``peers``, except for growth.
+Parts: accuracy, foundations, attacks, certify, growth. Needs the extra ``peers``, but for growth.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from tests.benchmarks import harness
 
 # accuracy first: its peak memory is then the training's own
-PARTS = ("accuracy", "foundations", "attacks", "growth")
-DEFAULT = ("accuracy", "foundations", "attacks")
+PARTS = ("accuracy", "foundations", "attacks", "certify", "growth")
+DEFAULT = ("accuracy", "foundations", "attacks", "certify")
 QUICK = ("foundations",)
 
 
@@ -21,7 +21,10 @@ def main():
     """Run the parts; write table and figure where ``--out`` says."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)} (default: three)"
+        "parts",
+        nargs="*",
+        metavar="part",
+        help=f"which of {', '.join(PARTS)} (default: all but growth)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="two minutes: three rounds, less work, foundations"
