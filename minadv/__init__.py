@@ -37,8 +37,11 @@ from minadv import (
     ops,
     training,
 )
+from minadv.attacks.apgd import apgd
+from minadv.attacks.carlini_wagner import carlini_wagner
 from minadv.attacks.deepfool import deepfool
 from minadv.attacks.evolution import differential_evolution
+from minadv.attacks.fab import fab
 from minadv.attacks.fgsm import fgsm
 from minadv.attacks.forging import forge
 from minadv.attacks.iterative_fgsm import iterative_fgsm
@@ -49,9 +52,12 @@ from minadv.attacks.pgd import pgd
 from minadv.attacks.query_gradient import QueryGradient, estimate_gradient
 from minadv.attacks.result import AttackResult
 from minadv.attacks.saliency import saliency_map
+from minadv.attacks.square import square
+from minadv.attacks.strongest import EnsembleResult, ensemble, strongest
 from minadv.autograd import Tensor, grad, gradcheck, jacobian, value_and_grad, vjp
 from minadv.backend import BackendError, array_module, asarray, to_numpy, use_backend
 from minadv.data import DataError
+from minadv.external import external
 from minadv.training import SGD, Adam, fit
 
 __version__ = "0.1.0"
@@ -62,22 +68,28 @@ __all__ = [
     "AttackResult",
     "BackendError",
     "DataError",
+    "EnsembleResult",
     "QueryGradient",
     "Tensor",
     "activations",
+    "apgd",
     "array_module",
     "asarray",
     "attack_image",
     "attacks",
     "autograd",
+    "carlini_wagner",
     "certify",
     "data",
     "deepfool",
     "defenses",
     "differential_evolution",
     "embedding",
+    "ensemble",
     "estimate_gradient",
     "evaluation",
+    "external",
+    "fab",
     "fgsm",
     "fit",
     "forge",
@@ -96,6 +108,8 @@ __all__ = [
     "pgd",
     "plotting",
     "saliency_map",
+    "square",
+    "strongest",
     "to_numpy",
     "training",
     "uniform_noise",

@@ -1,6 +1,7 @@
 """Training: the optimizers, and :func:`fit`.
 
-Each batch is cut into chunks that run on all cores, and their gradients are added up.
+Each batch is cut into chunks that run on all cores, and their gradients are added up. With batch
+normalization an example's value depends on its batch, which then stays whole.
 """
 
 from __future__ import annotations
@@ -231,7 +232,7 @@ def fit(
     progress = check_flag("progress", progress)
     check_choice("on_interrupt", on_interrupt, "raise", "return")
     weights = _Weights(model)
-    chunk = chunk_size(model, x)
+    chunk = batch_size if model.whole_batch else chunk_size(model, x)
     history = History()
     per_example = objective or (lambda forward, x, y: loss(forward(x), y))
     schedule = getattr(objective, "at", None)

@@ -136,13 +136,16 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "perplexity": 1.5, "conditional": near * many, "exaggeration": 1.0,
         "learning_rate": "auto", "early_exaggeration": 2.0, "exaggeration_steps": 1,
         "init": "random", "dtype": np.float32, "center": features[:2], "latent": 2,
-        "filters": (2,), "hidden": 3, "sharpness": 10.0, "draws": 2, "smallest": 0.9,
+        "filters": (2,), "hidden": 3, "sharpness": 10.0, "draws": 2, "slack": 0.02, "smallest": 0.9,
         "flip": 0.5, "method": "bilinear", "average": "logits", "others": (y,), "temperature": 2.0,
         "mu": features, "log_var": features, "answer": None, "classes": 4, "centers": 2,
         "vae": None, "size": 2, "bias": 0.0, "kernel": 3, "stride": 1, "padding": "same",
         "c_in": 1, "c_out": 2, "channels": 1, "d_in": 4, "d_out": 3, "slope": 0.1, "mean": 0.5,
         "std": 0.2, "layers": (layers.Flatten(),), "attacked": (result,), "count": 4,
-        "task": "health", "sigma": 0.1, "kappa": 0.5, "warm_up": 1, "ramp": 2, "most": 0.2,
+        "task": "health", "forward": model, "vjp": lambda x: minadv.vjp(model, x),
+        "layout": "NHWC", "thread_safe": False, "branch": layers.ReLU(), "shortcut": None,
+        "widths": (2, 3), "blocks": (1, 1), "large": False, "normalize": None,
+        "sigma": 0.1, "kappa": 0.5, "warm_up": 1, "ramp": 2, "most": 0.2,
         "halvings": 3,
     }  # fmt: skip
 
@@ -180,6 +183,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
         "attack": lambda eps: minadv.fgsm(s["model"], s["x"], y=s["y"], eps=eps)},
     "transfer_matrix": lambda s: {
         "attack": lambda model: minadv.fgsm(model, s["x"], y=s["y"], eps=0.1)},
+    "checklist": lambda s: {"attack": minadv.fgsm, "substitute": s["model"]},
     "differential_evolution": lambda s: {"bounds": [(0.0, 1.0), (-1.0, 1.0)]},
     "estimate_gradient": lambda s: {"loss": lambda x, *_: s["score"](x)},
     "vjp": lambda s: {"f": lambda *xs: xs[0] * 2},
@@ -204,6 +208,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "LogisticRegression": lambda s: {"weight": np.ones(4)},
     "Normalize": lambda s: {"mean": np.zeros(1), "std": np.ones(1)},
     "leaves": lambda s: {"size": 16, "count": 20},
+    "resnet18": lambda s: {"normalize": True},
     "deep_cnn": lambda s: {"shape": (8, 8, 1)},
     "separable_cnn": lambda s: {"shape": (8, 8, 1)},
     "cnn": lambda s: {"shape": (8, 8, 1)},
@@ -221,7 +226,7 @@ COUNTS = {
     "steps", "epochs", "batch_size", "population", "generations", "restarts", "pixels", "draws",
     "hidden", "latent", "filters", "c_in", "c_out", "channels", "d_in", "d_out", "kernel", "size",
     "shape", "columns", "rows", "bins", "dpi", "centers", "classes", "count", "exaggeration_steps",
-    "components", "block", "stride",
+    "components", "block", "stride", "widths", "blocks",
 }  # fmt: skip
 
 
