@@ -208,8 +208,8 @@ def test_the_ball_is_no_smaller_than_the_real_one_and_ends_at_the_bounds():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_underflow_is_charged(method):
-    """1e-25 · 1e-20 is 0 in float32, and something else in real numbers: both are inside."""
-    model = Sequential(layers.Dense(1, 2), layers.LeakyReLU(1e-10), layers.Dense(2, 2))
+    """1e-25 · 1e-20 is the smallest number of float32, 1.4e-45: both numbers are inside."""
+    model = Sequential(layers.Dense(1, 2), layers.ReLU(), layers.Dense(2, 2))
     model[0].weight = np.array([[1e-25, -1e-25]], np.float32)
     model[2].weight = np.eye(2, dtype=np.float32)
     x = np.array([[1e-20]], np.float32)
