@@ -189,6 +189,15 @@ def test_bounds_are_tight_where_nothing_is_lost():
             np.testing.assert_allclose(found.high[0], model(x)[0] + reach, rtol=1e-12)
 
 
+def test_lines_are_exact_where_no_relu_bends():
+    """One unit is always on and one always off: the network is affine on the ball."""
+    model = Sequential(layers.Dense(2, 2, dtype=np.float64), layers.ReLU(), layers.Dense(2, 2))
+    model[0].weight, model[0].bias = np.array([[1.0, 3.0], [-2.0, 1.0]]), np.array([5.0, -9.0])
+    model[2].weight, model[2].bias = np.array([[1.0, -1.0], [4.0, 4.0]]), np.zeros(2)
+    found = logit_bounds(model, np.array([[0.5, 0.5]]), eps=0.1)
+    np.testing.assert_allclose([found.low[0], found.high[0]], [[4.2, -4.8], [4.8, -4.2]])
+
+
 def test_the_ball_is_no_smaller_than_the_real_one_and_ends_at_the_bounds():
     """In float64 0.1 + 0.2 is more than the real sum, and 0.3 - 0.1 less than the difference."""
     rng = np.random.default_rng(9)
