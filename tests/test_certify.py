@@ -190,12 +190,14 @@ def test_bounds_are_tight_where_nothing_is_lost():
 
 
 def test_lines_are_exact_where_no_relu_bends():
-    """One unit is always on and one always off: the network is affine on the ball."""
-    model = Sequential(layers.Dense(2, 2, dtype=np.float64), layers.ReLU(), layers.Dense(2, 2))
-    model[0].weight, model[0].bias = np.array([[1.0, 3.0], [-2.0, 1.0]]), np.array([5.0, -9.0])
-    model[2].weight, model[2].bias = np.array([[1.0, -1.0], [4.0, 4.0]]), np.zeros(2)
+    """Two units are always on and one is off: the logits are 2 x1 + 10 and 2 x2 on the ball."""
+    model = Sequential(layers.Dense(2, 3, dtype=np.float64), layers.ReLU(), layers.Dense(3, 2))
+    model[0].weight = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
+    model[0].bias = np.array([5.0, 5.0, -9.0])
+    model[2].weight = np.array([[1.0, 1.0], [1.0, -1.0], [4.0, -4.0]])
+    model[2].bias = np.zeros(2)
     found = logit_bounds(model, np.array([[0.5, 0.5]]), eps=0.1)
-    np.testing.assert_allclose([found.low[0], found.high[0]], [[4.2, -4.8], [4.8, -4.2]])
+    np.testing.assert_allclose([found.low[0], found.high[0]], [[10.8, 0.8], [11.2, 1.2]])
 
 
 def test_the_ball_is_no_smaller_than_the_real_one_and_ends_at_the_bounds():
