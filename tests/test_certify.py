@@ -534,7 +534,8 @@ def test_the_radius_of_logistic_regression_and_of_layers_before_it():
         assert exact_radius(model, x, 0, norm=norm)[0] == 0
     chain = Sequential(
         layers.Normalize([0.1], [0.5]),
-        layers.Conv2D(1, 2, 3, padding="same", rng=0, dtype=np.float64),
+        layers.Conv2D(1, 2, 2, rng=2, dtype=np.float64),
+        layers.Conv2D(2, 2, 3, padding="same", rng=0, dtype=np.float64),
         layers.AvgPool(2), layers.Flatten(), layers.Dense(8, 3, rng=1, dtype=np.float64),
     )  # fmt: skip
     images = np.random.default_rng(8).random((3, 5, 5, 1))
