@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minadv import fgsm, layers, models, pgd
+from minadv import fgsm, jacobian, layers, models, pgd
 from minadv.backend import asarray, to_numpy
 from minadv.certify import (
     certified,
@@ -539,8 +539,6 @@ def test_the_radius_of_logistic_regression_and_of_layers_before_it():
         layers.AvgPool(2), layers.Flatten(), layers.Dense(8, 3, rng=1, dtype=np.float64),
     )  # fmt: skip
     images = np.random.default_rng(8).random((3, 5, 5, 1))
-    from minadv import jacobian
-
     z, slopes = chain(images), jacobian(chain, images).reshape(3, 3, 25)
     y = z.argmax(axis=1)
     for norm, q in (("linf", 1), ("l2", 2), ("l1", np.inf)):
