@@ -24,9 +24,14 @@ ATTACKS: dict[str, Callable] = {
     "fgsm": attacks.fgsm,
     "iterative_fgsm": attacks.iterative_fgsm,
     "pgd": attacks.pgd,
+    "apgd": attacks.apgd,
     "deepfool": attacks.deepfool,
+    "fab": attacks.fab,
+    "carlini_wagner": attacks.carlini_wagner,
     "jsma": attacks.jsma,
     "one_pixel": attacks.one_pixel,
+    "square": attacks.square,
+    "strongest": attacks.strongest,
     "forge": attacks.forge,
     "forge, cross-entropy": partial(attacks.forge, loss=losses.cross_entropy),
     "uniform_noise": attacks.uniform_noise,
@@ -36,12 +41,19 @@ ATTACKS: dict[str, Callable] = {
 PROPOSED: dict[str, dict[str, object]] = {
     "iterative_fgsm": {"steps": 10},
     "one_pixel": {"pixels": 5, "population": 60, "generations": 40},
+    "carlini_wagner": {"lr": 0.05, "steps": 100, "search_steps": 6, "initial_const": 0.01},
+    "fab": {"steps": 20},
+    "square": {"steps": 500},
     "forge": {"steps": 50},
     "forge, cross-entropy": {"steps": 50},
 }
 EPS = 0.15
-CHOICES = {"norm": ("l2", "linf"), "outputs": ("probabilities", "logits")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "norm": ("l2", "linf"),
+    "outputs": ("probabilities", "logits"),
+}
 CHOICES["strategy"] = ("rand1", "best1")
+CHOICES["loss"] = ("margin", "dlr", "targeted dlr")
 HIDDEN = ("progress",)  # it would print a bar where the server runs
 MOST = {"population": 2000, "pixels": 100}  # they take memory at once; time has a limit anyway
 MOST_OF_ALL = 10_000  # of every other whole number but a seed
