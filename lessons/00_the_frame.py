@@ -274,10 +274,9 @@ assert after > network + 0.5
 #
 # *Targeted.* The target is the next digit, $t = y + 1$, and 0 after 9. *Transferable.*
 # The images were made with one network, of one hidden layer. A convolutional network
-# (document D's, lesson 4) reads them. A single step is used, which lesson 9 finds
-# transfers better than many. Document D adds that different networks often agree on the
-# wrong label, so that is counted too. The yardstick is a coin for each pixel, of the
-# same size.
+# (document D's, lesson 4) reads them. A single step is used. (Lesson 9 compares it with
+# many.) Document D adds that different networks often agree on the wrong label, so that
+# is counted too. The yardstick is a coin for each pixel, of the same size.
 
 # %%
 cnn = trained_cnn()

@@ -137,7 +137,7 @@ assert change.tolist() == [0.25, 0, -0.25]
 #
 # Document D takes 200 steps of 0.001, clipped to $[0, 1]$, so $\varepsilon = 0.2$. The
 # small digits have 64 pixels instead of 784, so each pixel must do more, and there
-# $\varepsilon = 0.4$.
+# $\varepsilon = 0.4$. Figure 4.1 shows the ten.
 
 # %%
 measured(
@@ -154,8 +154,9 @@ save(
 )
 
 # %% [markdown]
-# Ten images say little about a rate. Here are all twos up to a hundred, with 20 steps,
-# and FGSM's single step for comparison.
+# In document D all ten are read as 6. How many of ours are depends on the training run:
+# the line above says it for this one. Ten images say little about a rate. Here are all
+# twos up to a hundred, with 20 steps, and FGSM's single step for comparison.
 
 # %%
 many = d.x_test[(d.y_test == 2) & (predict(model, d.x_test) == 2)][:100]
@@ -216,8 +217,8 @@ assert by_data(
 # wrong, and the pixels have hardly moved towards a six. On the digits' 64 pixels that
 # is not so. There the attack needs so much change that many of the images *are* nearer
 # to a six. That is a lesson by itself: success without a look at the size proves
-# nothing. Nor is a change of that relative length invisible: you can see it in the
-# figure. What you can also see is that it does not make a six.
+# nothing. Nor is a change of that relative length invisible: you can see it in Figure
+# 4.1. On 28 by 28 pixels you can also see that it does not make a six.
 #
 # Document D's figure shows as "perturbation" what its code returns from the last step,
 # ±0.001 everywhere. The whole change is something else. Signs turn on the way, and
@@ -338,11 +339,14 @@ result = pgd(
     random_start=False,
     early_stop=False,
 )
-print(f"as in minadv: {bool((best == result.x_adv).all())}")
+agree = float((best == result.x_adv).mean())
+apart = abs(margin(network(best), y) - margin(network(result.x_adv), y))
+print(f"as in minadv: {agree:.1%} of the pixels")
 lost = float((history[-1] < history.max(axis=0)).mean())
 measured("E6", "images whose last iterate is not the best", lost, form=".0%")
-# a gradient that is nearly 0 may get the other sign from the last bit of a sum
-assert float((best == result.x_adv).mean()) > 0.999
+# Two iterates may tie but for the last bit of a sum, and then either is the best.
+assert float((apart < 1e-4).mean()) > 0.98
+assert agree > 0.99
 assert lost > 0.1
 
 z = x
@@ -401,9 +405,9 @@ for name in ("y", "target"):
 #
 # The original can be a bad place to start from, for instance a flat one. A start
 # anywhere in the ball costs nothing. Where one start misses, another may not, so PGD
-# can start several times (`restarts`) and keep the best. Here are the attacks side by
-# side. *Robust accuracy* counts an image only if the model reads it correctly before
-# *and* after the attack (the frame).
+# can start several times (`restarts`) and keep the best. Figure 4.2 has the attacks
+# side by side. *Robust accuracy* counts an image only if the model reads it correctly
+# before *and* after the attack (the frame).
 
 # %%
 epsilons = np.linspace(0, by_data(sample=0.12, digits=0.24), 7)
@@ -482,7 +486,8 @@ assert gap < 1e-12
 # %% [markdown]
 # ## One two, ε turned up
 #
-# The same two again, attacked by PGD towards 6 with growing ε.
+# Figure 4.3 shows the same two again, attacked by PGD towards 6 with growing ε. On the
+# page it has a slider.
 
 # %%
 sweep = np.linspace(0, by_data(sample=0.3, digits=0.4), 21)

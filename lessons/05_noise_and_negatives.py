@@ -73,7 +73,8 @@ assert largest[0] < largest[1] < largest[2]
 #
 # Draw the noise *once* for each image and turn it up. (A generator with the same seed
 # draws the same numbers, times $\varepsilon$.) The same for FGSM: one direction, turned
-# up. For each image, note the first $\varepsilon$ at which the label is wrong.
+# up. For each image, note the first $\varepsilon$ at which the label is wrong. Figure
+# 5.1 shows one image on its way.
 
 # %%
 grid = np.linspace(0, 1, 51)
@@ -162,8 +163,8 @@ assert 0.9 < np.mean(spread) < 1.1
 assert 5 < np.median(ratios) < np.sqrt(3 * g.shape[1])
 
 # %% [markdown]
-# Here is the same over a thousand images and up to large $\varepsilon$, where the
-# straight line no longer holds.
+# Figure 5.2 shows the same over a thousand images and up to large $\varepsilon$, where
+# the straight line no longer holds.
 
 # %%
 curve_grid = np.linspace(0, 0.5, 11)
@@ -196,7 +197,8 @@ save(
 # A person reads black on white as well as white on black. For pixels in $[0, 1]$ the
 # negative is $1 - x$. For pixels centered at 0, in $[-1, 1]$, it is $-x$. Both show the
 # same image, since $1 - x$ centered is $2 (1 - x) - 1 = -(2x - 1)$. (Document E says
-# that the pixels "must be centered". Its own code has both cases.)
+# that the pixels "must be centered". Its own code has both cases.) Figure 5.3 shows
+# what the network reads.
 
 # %%
 negatives = 1 - x
@@ -263,7 +265,8 @@ assert judged < 0.5
 # classes: stripes that stand and stripes that lie, with any width and phase. The
 # negative of a stripe pattern is the pattern with the phase shifted by half a period,
 # so it belongs to the same class. Digits are no such class. Train a network on the
-# digits and on both kinds of stripes, as an eleventh and a twelfth class.
+# digits and on both kinds of stripes, as an eleventh and a twelfth class. Figure 5.4
+# shows some of them with their negatives.
 
 
 # %%
@@ -279,17 +282,18 @@ def stripes(count, lying, generator):
 
 
 names = [*"0123456789", "standing", "lying"]
-count = len(d.x_train) // 10
-both_x = [to_numpy(d.x_train), stripes(count, 0, rng(5)), stripes(count, 1, rng(6))]
+digits, labels = d.x_train[:10_000], d.y_train[:10_000]  # ten thousand are enough
+count = len(digits) // 10
+both_x = [to_numpy(digits), stripes(count, 0, rng(5)), stripes(count, 1, rng(6))]
 both_x = np.concatenate(both_x)
-both_y = np.concatenate([to_numpy(d.y_train), np.repeat([10, 11], count)])
+both_y = np.concatenate([to_numpy(labels), np.repeat([10, 11], count)])
 order = rng(7).permutation(len(both_x))
 twelve = trained(
     "stripes",
     models.mlp(d.x_test.shape[1:], classes=12, rng=seed()),
     asarray(both_x[order]),
     asarray(both_y[order]),
-    epochs=by_data(sample=4, digits=20, mnist=2),
+    epochs=by_data(sample=4, digits=20),
     batch_size=32,
     rng=seed(),
 )

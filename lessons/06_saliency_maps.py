@@ -217,7 +217,7 @@ assert same.mean() > 0.85
 # The factor is the same for all pixels. So $(\partial m / \partial x_i)^2$ ranks the
 # pixels as (6.5) does. It needs one gradient instead of ten. And it does not vanish
 # where the softmax saturates (lesson 2). That is `jsma`'s default. Check (6.3) to (6.6)
-# in double precision.
+# in double precision. Figure 6.1 shows both maps.
 
 # %%
 two = twos[:1]
@@ -272,10 +272,11 @@ for S in maps.values():
 # %% [markdown]
 # ## Which is stronger?
 #
-# Both attack the same twos with the same budget. *Pairs* is the paper's own version: it
-# raises two pixels per step, those whose sums $\alpha_p + \alpha_q$ and $\beta_p +
-# \beta_q$ have the highest saliency. What one pixel spoils, the other may repair. So
-# there may be an admissible pair where no single pixel is admissible:
+# Both attack the same twos with the same budget. (Figure 6.2 shows ten of them, by the
+# log-odds.) *Pairs* is the paper's own version: it raises two pixels per step, those
+# whose sums $\alpha_p + \alpha_q$ and $\beta_p + \beta_q$ have the highest saliency.
+# What one pixel spoils, the other may repair. So there may be an admissible pair where
+# no single pixel is admissible:
 
 # %%
 a, b = np.array([[3.0, -1.0, 0.5]]), np.array([[1.0, -3.0, 2.0]])  # α, β
@@ -363,8 +364,8 @@ assert by_data(sample=dearer > 1.5, digits=dearer > 0.3)
 # So the document is right about both on 784 pixels. The price is what one expects: JSMA
 # needs about one gradient for each pixel that it changes. On 64 pixels it changes so
 # few that the costs are close. Whether a few white specks are "far less detectable"
-# than a little change everywhere, as the document has it, the two figures of this
-# lesson and of lesson 4 let you judge. Each norm has its own idea of small.
+# than a little change everywhere, as the document has it, Figures 6.2 and 4.1 let you
+# judge. Each norm has its own idea of small.
 #
 # ## The code's first difference: which sum?
 #

@@ -117,7 +117,8 @@ assert others[f.argmax()] == 1
 # %% [markdown]
 # Document E says "the closest hyperplane (most similar class after the true class)".
 # Here class 1 has the highest score after class 0, and yet class 2 is nearer. A score
-# alone is no distance. It has to be divided by how fast it grows.
+# alone is no distance. It has to be divided by how fast it grows. Figure 7.1 shows the
+# three hyperplanes.
 
 
 # %%
@@ -196,7 +197,8 @@ assert (result.label[0], result.steps[0]) == (2, 1)
 #
 # Give the classes different $s_k$, and the borders are circles. DeepFool believes in
 # the straight line that its gradients promise. It steps onto it, and 2 % beyond (the
-# `overshoot`). It sees that it is still in class 0, and starts again from there.
+# `overshoot`). It sees that it is still in class 0, and starts again from there, step
+# by step in Figure 7.2.
 
 # %%
 bent = by_distance(np.array([1.0, 0.05, 0.3, 0.1]))
@@ -337,6 +339,7 @@ np.testing.assert_allclose(w @ r[0], -f)
 # FGSM has to be told ε. Give it every advantage: for *each* image the smallest ε, in
 # steps of 0.005, that fools the model. Some images no ε fools, since FGSM takes one
 # gradient for the whole way. For them the size is infinite, and medians still compare.
+# Figure 7.3 shows the sizes of all.
 
 # %%
 found = {"l2": deepfool(model, x), "linf": deepfool(model, x, norm="linf")}
@@ -372,6 +375,7 @@ for ax, (norm, r) in zip(
         ax.step(np.sort(sizes), fooled, style, where="post", label=who)
     ax.set(xlabel=f"{name[norm]} size of the change", ylim=(0, 1.02))
     ax.set_xlim(left=0)
+    ax.locator_params(axis="x", nbins=5)
     ax.grid(color="0.9")
     ax.legend(loc="lower right")
 figure.axes[0].set_ylabel("share of images fooled")
@@ -395,7 +399,7 @@ assert gap["l2"] > gap["linf"]
 # close, by (7.8). DeepFool did not have to be told.
 #
 # And it stops as soon as the border is crossed, where two classes are about equally
-# likely. A label is all it is after.
+# likely, as above the images of Figure 7.4. A label is all it is after.
 
 # %%
 before, after = (

@@ -93,7 +93,8 @@ measured("D6", "variance of the challengers over the population's", spread, form
 assert 1.35 < spread < 1.65
 
 # %% [markdown]
-# Forty candidates on the egg box, from everywhere into one dent:
+# Figure 8.1 shows forty candidates on the egg box, from everywhere into ever fewer
+# dents.
 
 # %%
 u, v = np.meshgrid(np.linspace(*box[0], 181), np.linspace(*box[1], 181))
@@ -235,7 +236,7 @@ np.testing.assert_allclose(log_odds(2, painted)[0], best.value, atol=1e-3)
 # The document searches with 5,000 candidates for up to 400 generations. It finds
 # nothing with one pixel, and makes a 1 of a two with five. Here the search is smaller:
 # 60 candidates, for 15 generations with one pixel and 50 with five, which have more to
-# find.
+# find. Figure 8.2 shows the outcome with five.
 
 # %%
 attacks = {

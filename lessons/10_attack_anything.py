@@ -50,7 +50,7 @@ strong = by_data(sample=0.2, digits=0.25)  # an ε at which FGSM mostly succeeds
 #
 # So far arrays and labels were at hand. An attacker has a picture in a file. Here is
 # one, a seven as a PNG, and the one line. (Of the test images that are sevens, it is
-# one that the network reads right and FGSM turns.)
+# one that the network reads right and FGSM turns.) Figure 10.1 is what the line draws.
 
 # %%
 seven_is = (own == 7) & (y == 7) & fgsm(model, x, y=own, eps=strong).success
@@ -159,7 +159,7 @@ assert misread.sum() > 0
 # \varepsilon \, \mathrm{sign}(\nabla_x L(W, x, t)). \tag{10.2}$$
 #
 # One step reaches the target for some images. PGD (lesson 4) repeats it, and stops as
-# soon as it is there.
+# soon as it is there, as in Figure 10.2.
 
 # %%
 wide = by_data(sample=0.3, digits=0.4)
@@ -247,7 +247,8 @@ assert np.abs(moved).max() < 0.7 * worst.max()
 # fewer attacks are undone.
 #
 # And the usual `(255 * x).astype("uint8")` does not round, it cuts off. The error then
-# lies between 0 and a whole step, and always makes the image darker.
+# lies between 0 and a whole step, and always makes the image darker. Figure 10.3
+# compares the two.
 
 # %%
 overshoots = np.array([0.0, 0.01, 0.02, 0.05, 0.1, 0.2])
@@ -306,8 +307,8 @@ assert not edge.survives_8bit
 #
 # Better: leave nothing to round. With $\varepsilon = k / 255$ and an image of bytes,
 # every value of FGSM's result is a byte again, $k$ shades away or at an end of the
-# range. What is stored is what was made. Cutting off spoils it: float32 values a hair
-# below a shade lose a whole shade.
+# range. What is stored is what was made, as in Figure 10.4. Cutting off spoils it:
+# float32 values a hair below a shade lose a whole shade.
 
 # %%
 k = by_data(sample=24, digits=48)
@@ -348,7 +349,9 @@ save(
 #
 # The same without a line of Python:
 #
-# ``` python -m minadv attack seven.png --weights cnn.npz --attack pgd --eps 8/255 ```
+# ```
+# python -m minadv attack seven.png --weights cnn.npz --attack pgd --eps 8/255
+# ```
 #
 # The options of an attack are its arguments; `--attack pgd --help` lists them. The exit
 # code is 0 if the network is fooled, 1 if it is not, and 2 for an error.

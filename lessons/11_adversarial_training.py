@@ -141,7 +141,7 @@ assert size["robust"] < 0.8 * size["regular"]
 # For a linear model the attack and the proof agree: "safe" here is the robust accuracy
 # of the frame itself, not a bound. Look at the weights. A small weight on each of many
 # pixels helps a little on clean images and costs $\varepsilon |w_i|$ each under attack.
-# The robust model gives it up.
+# The robust model gives it up, as Figure 11.1 shows.
 
 # %%
 scale = max(float(np.abs(w).max()) for w, _ in linear.values())
@@ -259,7 +259,7 @@ assert float(np.abs(first - start).max()) > 1e-2  # both have moved, and alike
 # adversarial training is "valid only when the adversarial examples are crafted on the
 # original model". Read literally, that is this recipe: the original model is attacked
 # once, and a new network learns from its examples. Compare it with crafting them as
-# training goes.
+# training goes: Figure 11.2 is the table.
 
 # %%
 steps = partial(
@@ -370,7 +370,7 @@ for name in ("FGSM as it trains", "PGD as it trains", "fine-tuned with PGD"):
 # ## What the robust network looks at
 #
 # Draw the gradient $\nabla_x L$ for both networks: which pixels would the attacker
-# change?
+# change? Figure 11.3 shows some.
 
 # %%
 robust = networks["PGD as it trains"]
@@ -415,7 +415,7 @@ assert sums["robust"] < sums["regular"]
 #
 # Document B: adversarial training is "a heuristic defence", and "there is no guarantee
 # of defence against all attacks". The network was shown one kind of change of one size.
-# Show it others.
+# Figure 11.4 shows it others.
 
 # %%
 far = by_data(sample=1.5, digits=0.6)  # an L2 ball
@@ -454,7 +454,7 @@ assert unseen["the negative"] < 0.3
 #
 # ## What λ trades (A6)
 #
-# Now vary $\lambda$ in (11.8), all else being equal.
+# Now vary $\lambda$ in (11.8), all else being equal. The outcome is Figure 11.5.
 
 # %%
 lambdas = (0, 0.1, 1, 10)
@@ -512,7 +512,7 @@ assert under[3] - under[0] > 5 * (clean[0] - clean[3])
 # Take a CNN that was trained on regular images, and fine-tune it on the negatives $1 -
 # x$ (lesson 5) of some training images. Or train a new CNN on those negatives alone.
 # Each is judged on regular and on negative test images: that makes document E's four
-# curves. (The CNN is document D's with half the maps.)
+# curves, in Figure 11.6. (The CNN is document D's with half the maps.)
 
 # %%
 counts = by_data(

@@ -132,9 +132,9 @@ save(
 #
 # In the contest $K = 32$, and every draw can be flipped. Digits on 28 pixels, shrunk by
 # the contest's shares, have $K = 3$. On 8 pixels those shares would leave one size and
-# four places. So there the digits shrink further than in the contest, with $K = 2$. All
-# different draws are then fewer than the 30 that are averaged: what is called random
-# here is little more than a fixed average.
+# four places. So there the digits shrink further than in the contest, with $K = 2$.
+# That makes 29 different draws on 28 pixels and 13 on 8. Both are fewer than the 30
+# that are averaged: what is called random here is little more than a fixed average.
 
 # %%
 places = {K: sum((k + 1) ** 2 for k in range(1, K + 1)) for K in (32, n - least)}
@@ -278,7 +278,8 @@ assert idle > 0.25
 # with the projection $\Pi$ of lesson 4. This is *expectation over transformation*
 # (Athalye et al. 2018). The average is a function like any other, so it is `pgd` on
 # (13.7) with draws from another seed. The attack must go on after its first success: an
-# image that has just fooled ten draws has not yet fooled thirty others.
+# image that has just fooled ten draws has not yet fooled thirty others. Figure 13.2
+# compares the two attackers.
 
 # %%
 attacker = defended(taught, draws=10, offset=2, average="logits")

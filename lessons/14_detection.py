@@ -20,7 +20,17 @@
 
 # %%
 import numpy as np
-from lesson import by_data, dataset, measured, rng, save, seed, trained_cnn, trained_vae
+from lesson import (
+    by_data,
+    dataset,
+    measured,
+    rng,
+    save,
+    seed,
+    slider,
+    trained_cnn,
+    trained_vae,
+)
 
 from minadv import asarray, fgsm, grad, jsma, ops, pgd, plotting, to_numpy
 from minadv.attacks.deepfool import deepfool
@@ -91,7 +101,11 @@ x, y = d.x_test[judges], d.y_test[judges]
 # \mathbb{E}_\epsilon [f] = \mathbb{E}_\epsilon [f' \epsilon]. \tag{14.5}$$
 #
 # Now $z$ is a function of $\mu$ and $\sigma$ like any other, and one draw per image
-# gives an unbiased gradient. Here is the whole loss, by hand and by the library:
+# gives an unbiased gradient. The encoder here has two convolutions of stride 2 with 16
+# and 32 filters, 64 hidden units, and a linear layer that gives $\mu$ and $\log
+# \sigma^2$. The decoder runs the same way back, with transposed convolutions, and ends
+# in a sigmoid. Both were trained together on the clean training images, by Adam. Here
+# is the whole loss, by hand and by the library:
 
 
 # %%
@@ -144,14 +158,31 @@ assert abs(by_chance) < 0.2
 assert gap > 0.1
 
 # %% [markdown]
-# Figure 14.1 walks over the plane of the $z$.
+# Figure 14.1 walks over the plane of the $z$. On the page, its slider moves the first
+# number, and the ten images side by side are ten values of the second.
 
 # %%
 steps = np.linspace(-2, 2, 10, dtype=np.float32)
 plane = asarray(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(100, 2))
-save(
-    plotting.mosaic(vaes[2].decode(plane)),
+walk = np.linspace(-2, 2, 33, dtype=np.float32)
+rows = [np.stack([np.full_like(steps, first), steps], axis=1) for first in walk]
+drawn = [vaes[2].decode(asarray(row)) for row in rows]  # each of ten images
+slider(
     "plane",
+    [
+        np.concatenate(list(to_numpy(images)), axis=1).repeat(2, 0).repeat(2, 1)
+        for images in drawn
+    ],
+    [f"{first:.3g}" for first in walk],
+    [
+        "From left to right read as "
+        + ", ".join(map(str, to_numpy(predict(model, images))))
+        + "."
+        for images in drawn
+    ],
+    symbol="first number",
+    label="first number of the latent plane",
+    still=plotting.mosaic(vaes[2].decode(plane)),
     alt="A mosaic of ten by ten blurred digits that change smoothly into one another",
     caption="What two numbers can say: the first goes from −2 to 2 from left to "
     "right, the second from top to bottom.",
@@ -214,8 +245,8 @@ save(
 )
 
 # %% [markdown]
-# Redrawing helps a little. It also costs something: even clean images are sometimes
-# drawn as another digit.
+# Redrawing helps a little, and its price is high: clean images, too, are drawn as other
+# digits, more often from two numbers than from eight.
 #
 # Document D expects the low accuracy, because the attack is to fool the autoencoder,
 # too. If it fooled it *as* it fooled the classifier, the drawing would show the label
@@ -403,10 +434,10 @@ assert areas[eps] > 0.95
 # %% [markdown]
 # ## Attacks of another shape
 #
-# FGSM moves every pixel by $\varepsilon$, which no clean image looks like. JSMA
-# (lesson 6) changes a few pixels. DeepFool (lesson 7) changes all of them by as little
-# as it takes. They do not try to evade the guard. They only are not what it was tried
-# on.
+# FGSM moves every pixel by $\varepsilon$, which no clean image looks like. JSMA (lesson
+# 6) changes a few pixels. DeepFool (lesson 7) changes all of them by as little as it
+# takes. They do not try to evade the guard. They only are not what it was tried on.
+# Figure 14.5 counts.
 
 # %%
 some, labels = x[:100], y[:100]
@@ -455,7 +486,7 @@ assert (
 # $z$ are the logits and $\tau$ is the threshold. The largest of the first $K$ entries
 # is 0. So the last class, "adversarial", wins exactly where the guard fires, and
 # elsewhere the classifier's label wins. If the score is differentiable, so is $F$, and
-# PGD needs no new line.
+# PGD needs no new line. Figure 14.6 shows what comes out.
 
 
 # %%

@@ -189,9 +189,9 @@ assert near["after"][6] > near["before"][6] + 0.05
 # On all data, the attack moves the representation a good way towards the sixes. Where
 # it ends depends on the data. On 8 by 8 pixels, most of the nearest clean images are
 # then sixes: "jumping" is right. (But with this $\varepsilon$ many of these images
-# resemble a six in their pixels as well, see exercise 5.) On the 28 by 28 pixels of the
-# sample, fewer than half are sixes. There the attack has crossed the plane (15.1) and
-# stopped on the way. The lines above say so for the run that you are reading.
+# resemble a six in their pixels as well, see exercise 15.5.) On the 28 by 28 pixels of
+# the sample, fewer than half are sixes. There the attack has crossed the plane (15.1)
+# and stopped on the way. The lines above say so for the run that you are reading.
 
 # %%
 if by_data(sample=True, digits=False):
@@ -470,7 +470,7 @@ save(
 # ## Where the change is
 #
 # The document's picture shows for each place of a convolution the kernel that changed
-# most,
+# most, and Figure 15.4 shows ours:
 #
 # $$M_\ell = \max_k \bigl| a_{\ell k}(x_{adv}) - a_{\ell k}(x) \bigr|. \tag{15.10}$$
 
@@ -532,16 +532,20 @@ save(
 #
 # ## Exercises
 #
-# 1. The first principal component of $N$ points in the plane: find it by trying 360
-#    directions, and compare it with the SVD.
-# 2. Show that the gradients (15.8) of all points sum to zero. Which symmetry of KL is
-#    behind it?
-# 3. Run a plain descent with (15.8) on 60 points, without momentum and exaggeration.
-#    Does KL fall in every step?
-# 4. How much of the way in $h$ goes along the normal $w_6 - w_2$ of the plane (15.1)?
-#    Compare with a random direction.
-# 5. Open question: give the attack more $\varepsilon$ than it needs. From where on does
-#    it land among the sixes, and does it still look like a two?
+# **15.1** (a few lines) The first principal component of $N$ points in the plane: find
+# it by trying 360 directions, and compare it with the SVD.
+#
+# **15.2** (pencil and paper) Show that the gradients (15.8) of all points sum to zero.
+# Which symmetry of KL is behind it?
+#
+# **15.3** (an experiment) Run a plain descent with (15.8) on 60 points, without
+# momentum and exaggeration. Does KL fall in every step?
+#
+# **15.4** (a few lines) How much of the way in $h$ goes along the normal $w_6 - w_2$ of
+# the plane (15.1)? Compare with a random direction.
+#
+# **15.5** (open) Give the attack more $\varepsilon$ than it needs. From where on does
+# it land among the sixes, and does it still look like a two?
 #
 # ## Read on
 #

@@ -296,10 +296,10 @@ for name, f in seconds.items():
 # %% [markdown]
 # The two kinds of guards age differently, as Figure 16.3 shows. As the attack gets
 # cruder, the autoencoder gets better. In the end it beats all of the second opinions.
-# Why do these not get better? Adversarial examples *transfer* (lesson 9), and large
-# perturbations do so best: the second network makes the same mistake, and two that are
-# wrong alike agree. Averaged over the four $\varepsilon$, the twin makes the same
-# mistakes most often.
+# Why do the three networks not get better? Adversarial examples *transfer* (lesson 9),
+# and large perturbations do so best: the second network makes the same mistake, and two
+# that are wrong alike agree. Averaged over the four $\varepsilon$, the twin makes the
+# same mistakes most often.
 
 # %%
 networks = ("RBF network", "document B's network", "twin")

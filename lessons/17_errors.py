@@ -214,7 +214,7 @@ assert off.tolist() == [0, 1]
 # %% [markdown]
 # **B5** also takes the gradient from softmax outputs. Its size is $1 - p_y = 1 / (1 +
 # e^m)$ for the margin $m$ (lesson 2). In float32, $1 - p_y$ is a difference of rounded
-# numbers.
+# numbers, as Figure 17.1 shows.
 
 # %%
 margins = np.arange(0.0, 31.0)
@@ -384,20 +384,25 @@ assert left["no projection"] < left["ε = 0.1"] - 0.05
 #
 # ## Exercises
 #
-# Each text has one error. Find it, and write two lines that show it.
+# Each of these texts has one error. Find it, and write two lines that show it.
 #
-# 1. "A softmax of the logits (2, 1, 0) gives 66.5 %, 24.5 % and 9.0 %. Doubling all
-#    logits doubles the odds of the first class against the second."
-# 2. "The attack fooled 90 % of the 1,000 test images, so the robust accuracy is 10 %."
-#    (One attack was run, FGSM.)
-# 3. "A change of $\varepsilon = 0.1$ in every one of 784 pixels has the Euclidean
-#    length 0.1."
-# 4. `x_adv = np.clip(x + eps * np.sign(g), x - eps, x + eps)`, "which is a legal image
-#    within $\varepsilon$ of x".
-# 5. `def robust(model, x, y): return (predict(model, pgd(other, x, y=y, eps=0.1).x_adv)
-#    == y).mean()`, "the robust accuracy of model".
-# 6. Open question: find an error in these lessons, and report it with two lines that
-#    show it.
+# **17.1** "A softmax of the logits (2, 1, 0) gives 66.5 %, 24.5 % and 9.0 %. Doubling
+# all logits doubles the odds of the first class against the second."
+#
+# **17.2** "The attack fooled 90 % of the 1,000 test images, so the robust accuracy is
+# 10 %." (One attack was run, FGSM.)
+#
+# **17.3** "A change of $\varepsilon = 0.1$ in every one of 784 pixels has the Euclidean
+# length 0.1."
+#
+# **17.4** `x_adv = np.clip(x + eps * np.sign(g), x - eps, x + eps)`, "which is a legal
+# image within $\varepsilon$ of x".
+#
+# **17.5** `def robust(model, x, y): return (predict(model, pgd(other, x, y=y,
+# eps=0.1).x_adv) == y).mean()`, "the robust accuracy of model".
+#
+# **17.6** (open) Find an error in these lessons, and report it with two lines that show
+# it.
 #
 # ## Read on
 #

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import time
 import traceback
@@ -22,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import lesson as lesson_module  # noqa: E402
+import tables  # noqa: E402
 from pages import cells as cells_module  # noqa: E402
 
 
@@ -34,8 +34,20 @@ class Outcome:
     figures: int
     error: str  # the last line of the traceback, or nothing
     seed: int = 0
+    data: str = ""  # on which images
     rows: list[tuple] = field(default_factory=list)  # what it measured
     cells: list[cells_module.Cell] = field(default_factory=list)  # as it ran
+
+    def numbers(self) -> dict:
+        """What :mod:`tables` needs of it."""
+        return {
+            "lesson": self.name,
+            "data": self.data,
+            "seed": self.seed,
+            "error": self.error,
+            "seconds": round(self.seconds, 1),
+            "rows": self.rows,
+        }
 
 
 def scripts() -> list[Path]:
@@ -94,15 +106,18 @@ def run(script: Path) -> Outcome:
     for path in folder.iterdir():  # left by an earlier run
         if path.suffix in (".png", ".ipynb") and path not in written:
             path.unlink(missing_ok=True)
-    return Outcome(
+    outcome = Outcome(
         name,
         seconds,
         len(figures),
         error,
         settings.seed,
+        settings.data,
         settings.measured[rows:],
         cells,
     )
+    tables.keep(folder, **outcome.numbers())
+    return outcome
 
 
 def _line(script: Path, error: BaseException) -> str:
@@ -128,61 +143,6 @@ def table(outcomes: list[Outcome]) -> str:
     ]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     return "\n".join(line[:columns] for line in lines)
-
-
-def _row(*values: str) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
-
-
-def comparison(rows: list[tuple]) -> str:
-    """A Markdown table of what was measured, next to what the documents state."""
-    return "\n".join(
-        [
-            "| lesson | item | what | document | measured |",
-            "|---|---|---|---|---|",
-            *(
-                _row(
-                    lesson_module.lesson_number(lesson),
-                    item,
-                    what,
-                    stated,
-                    f"{value:{form}}",
-                )
-                for lesson, item, what, stated, value, form in rows
-            ),
-        ]
-    )
-
-
-def stability(outcomes: list[Outcome], command: str) -> str:
-    """Of runs with several seeds: what failed, and mean and spread of every number
-    measured."""
-    lines = [
-        f"Made by `{command}`. The spread is the standard deviation over the runs.",
-        "",
-    ]
-    for name in dict.fromkeys(o.name for o in outcomes):
-        failed = [
-            f"seed {o.seed}: {o.error}" for o in outcomes if o.name == name and o.error
-        ]
-        runs = sum(o.name == name for o in outcomes)
-        lines.append(f"- {name}: " + ("; ".join(failed) or f"all {runs} seeds hold"))
-    values: dict[tuple, list[float]] = {}
-    for row in (row for o in outcomes for row in o.rows):
-        lesson, item, what, stated, value, form = row
-        values.setdefault((lesson, item, what, stated, form), []).append(value)
-    lines += [
-        "",
-        "| lesson | item | what | document | mean | spread | runs |",
-        "|" + "---|" * 7,
-    ]
-    for (lesson, item, what, stated, form), v in values.items():
-        mean, spread = statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else 0.0
-        number = lesson_module.lesson_number(lesson)
-        numbers = f"{mean:{form}}", f"{spread:{form}}", str(len(v))
-        lines.append(_row(number, item, what, stated, *numbers))
-    return "\n".join(lines)
 
 
 def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
@@ -213,10 +173,16 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
         action="store_true",
         help="make the site in <out>/site as well (extra: docs)",
     )
+    parser.add_argument(
+        "--solutions",
+        action="store_true",
+        help="run the worked solutions as well (--html does)",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
-    if arguments.seeds is not None and (arguments.seeds < 1 or arguments.html):
-        parser.error("--seeds must be at least 1, and goes without --html")
+    alone = arguments.html or arguments.solutions
+    if arguments.seeds is not None and (arguments.seeds < 1 or alone):
+        parser.error("--seeds: at least 1, and without --html and --solutions")
     chosen = scripts()
     if arguments.only:
         found = {word: [s for s in chosen if named(s, word)] for word in arguments.only}
@@ -249,7 +215,7 @@ def main() -> int:
     out = arguments.out.resolve()
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or 1))
     runs = [(script, seed) for script in chosen for seed in seeds]
-    if arguments.html:
+    if arguments.html or arguments.solutions:
         runs += [(script, arguments.seed) for script in solutions(chosen)]
     progress = sys.stderr.isatty() and not arguments.no_progress
     outcomes = []
@@ -276,12 +242,11 @@ def main() -> int:
     lessons = [o for o in outcomes if not o.name.startswith("solutions/")]
     if arguments.seeds:
         command = " ".join(["python -m lessons", *sys.argv[1:]])
-        name, content = "numbers.md", stability(lessons, command)
+        table_of_all = tables.stability([o.numbers() for o in lessons])
+        name, content = "numbers.md", f"Made by `{command}`. {table_of_all}"
     else:
-        name, content = (
-            "documents.md",
-            comparison([row for o in lessons for row in o.rows]),
-        )
+        rows = [row for o in lessons for row in o.rows]
+        name, content = "documents.md", tables.comparison(rows)
     # a part of the lessons never replaces the table of all
     part = (
         "" if not arguments.only else "-".join(["only", *(s.stem[:2] for s in chosen)])

@@ -261,20 +261,20 @@ def trained(name: str, model: Layer, x, y, **how) -> Layer:
 def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
     """Train or load; the file's name carries a digest of what went in and of what came
     out."""
-    first = {**model.parameters, "x": x, "y": y}
+    first = {**model.arrays, "x": x, "y": y}
     key = repr((call, settings.data, settings.seed, _digest(first))).encode()
     key = hashlib.sha256(SOURCES + key).hexdigest()[:16]
     folder = settings.models or settings.out / "models"
     cached = settings.source is not None and not in_kernel()
     for path in folder.glob(f"{name}-{key}-*.npz") if cached else ():
-        weights = dict(model.parameters)
+        weights = dict(model.arrays)
         try:
             models.load_weights(model, path)
         except (ValueError, OSError):
             continue  # damaged, or just replaced by a run beside this one
-        if path.stem == f"{name}-{key}-{_digest(model.parameters)[:16]}":
+        if path.stem == f"{name}-{key}-{_digest(model.arrays)[:16]}":
             return model
-        model.parameters = weights  # not what was saved under this name
+        model.arrays = weights  # not what was saved under this name
     history = training.fit(model, x, y, progress=settings.progress, **how)
     if getattr(history, "interrupted", False):
         raise KeyboardInterrupt
@@ -282,7 +282,7 @@ def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
         for path in folder.glob(f"{name}-{key}-*.npz"):
             path.unlink(missing_ok=True)
         models.save_weights(
-            model, folder / f"{name}-{key}-{_digest(model.parameters)[:16]}.npz"
+            model, folder / f"{name}-{key}-{_digest(model.arrays)[:16]}.npz"
         )
     return model
 
@@ -311,7 +311,7 @@ def trained_cnn(offset: int = 0) -> Layer:
     how = by_data(
         sample={"batch_size": 32, "epochs": 4},
         digits={"batch_size": 32, "epochs": 20},
-        mnist={"batch_size": 256, "epochs": 10},
+        mnist={"batch_size": 256, "epochs": 3},
     )
     model = models.cnn(d.x_train.shape[1:], rng=seed(offset))
     return _shared(f"cnn{offset}", model, d.x_train, d.y_train, rng=seed(offset), **how)
@@ -334,12 +334,11 @@ def trained_vae(latent: int) -> VAE:
     """An autoencoder of so many latent numbers (D10), trained on the clean images
     chosen."""
     d = dataset()
-    filters = by_data(sample=(16, 32), digits=(16, 32), mnist=(32, 64))
-    vae = VAE(d.x_train.shape[1:], latent=latent, filters=filters, rng=seed())
+    vae = VAE(d.x_train.shape[1:], latent=latent, filters=(16, 32), rng=seed())
     how = by_data(
         sample={"batch_size": 64, "epochs": 5, "optimizer": training.Adam(0.002)},
         digits={"batch_size": 32, "epochs": 40, "optimizer": training.Adam(0.003)},
-        mnist={"batch_size": 128, "epochs": 5},
+        mnist={"batch_size": 64, "epochs": 1, "optimizer": training.Adam(0.002)},
     )
     return _shared(
         f"vae{latent}", vae, d.x_train, d.x_train, loss=negative_elbo, rng=seed(), **how
@@ -440,9 +439,10 @@ def slider(
     ValueError
         Unless ``frames``, ``values`` and ``says`` are of one length, at least 2.
 
-    Examples -------- >>> slider("grows", images, epsilons, sentences, symbol="ε",
-    label="size ε of the change", ...        alt="A seven that fades into noise.",
-    caption="Move ε: the label changes early.")
+    Examples
+    --------
+    >>> slider("grows", images, epsilons, sentences, symbol="ε", label="size ε",
+    ...        alt="A seven that fades into noise.", caption="Move ε: see the label.")
     """
     n = len(frames)
     if n < 2 or len(values) != n or len(says) != n:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE_PACKAGES = ("sphinx", "myst_nb", "furo", "math_core", "ziamath")
+SITE_PACKAGES = ("sphinx", "sphinx_codeautolink", "myst_nb", "furo", "math_core", "ziamath")
 HAS_DOCS = all(importlib.util.find_spec(name) for name in SITE_PACKAGES)
 
 
@@ -47,16 +47,18 @@ def lessons(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess
 def whole_run(request, tmp_path_factory) -> Run:
     """All lessons and solutions, on the digits; with the site where its packages are there.
 
-    Only the lessons that are tested, without a site, where nothing else is: ``-k deepfool``.
+    Only those that are tested, without a site, where nothing else is: ``-k deepfool``.
     """
     if made := os.environ.get("MINADV_SITE"):
         return Run(Path(made), 0, "", "")
     out = tmp_path_factory.mktemp("lessons")
     using = [item for item in request.session.items if "whole_run" in item.fixturenames]
-    if all(item.name.startswith("test_lesson_passes") for item in using):
-        more = ["--only", *(item.callspec.params["lesson"].stem for item in using)]
-    else:
-        more = ["--html"] if HAS_DOCS else []
+    more = ["--html"] if HAS_DOCS else ["--solutions"]
+    if all("script" in item.fixturenames for item in using):
+        scripts = [item.callspec.params["script"] for item in using]
+        more = ["--only", *dict.fromkeys(script.stem for script in scripts)]
+        if any(script.parent.name == "solutions" for script in scripts):
+            more.append("--solutions")
     done = lessons("--data", "digits", "--out", str(out), *more)
     return Run(out, done.returncode, done.stdout, done.stderr)
 

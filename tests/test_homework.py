@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from homework.__main__ import main, read_submission
-from homework.grader import sandbox, selftest, stubs
+from homework.grader import processes, sandbox, selftest, stubs
 from homework.grader.course import Course
 from homework.grader.engine import grade
 from homework.grader.feedback import report
@@ -111,9 +111,9 @@ def f():
     time.sleep(0.3)
     return 1
 """
-    before = sandbox._children()
+    before = processes.children()
     assert run(source) == 1
-    assert sandbox._children() <= before
+    assert processes.children() <= before
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ grade(h, source, Course(), report=keep, call_seconds=100)
 
     def runs(pid):
         try:
-            return sandbox._stat(pid)[0] != "Z"
+            return processes.stat(pid)[0] != "Z"
         except OSError:
             return False
 

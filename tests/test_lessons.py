@@ -65,7 +65,7 @@ def copy(tmp_path: Path) -> Path:
     """A folder with the runner and two lessons: one that passes, one that fails but for seed 1."""
     folder = tmp_path / "lessons"
     shutil.copytree(ROOT / "lessons" / "pages", folder / "pages")
-    for name in ("__main__.py", "lesson.py", "README.md"):
+    for name in ("__main__.py", "lesson.py", "tables.py", "README.md"):
         shutil.copy(ROOT / "lessons" / name, folder)
     numbered(tmp_path, "01_good", GOOD)
     numbered(tmp_path, "02_bad", BAD)
@@ -116,10 +116,26 @@ def test_seeds_give_mean_spread_and_what_failed(copy):
     table = (copy / "out/numbers.md").read_text()
     assert table.strip() in done.stdout
     assert "Made by `python -m lessons --data digits --out out --seeds 3`." in table
-    assert "- 01_good: all 3 seeds hold" in table
+    assert "## 01_good\n\nOn the digits all claims hold in 3 of 3 runs." in table
     bad = "AssertionError: one is not two (line 7)"
-    assert f"- 02_bad: seed 0: {bad}; seed 2: {bad}\n" in table
-    assert "| 1 | A1 | a number | 1 | 3 | 1 | 3 |" in table  # 2, 3, 4: mean 3, spread 1
+    assert f"On the digits 2 of 3 runs fail: seed 0: {bad}, seed 2: {bad}." in table
+    assert "| A1 | a number | 1 | 3 | 1 | 3 |" in table  # 2, 3, 4: mean 3, spread 1
+
+
+def test_runs_on_two_kinds_of_images_make_one_table(tmp_path):
+    sys.path.insert(0, str(ROOT / "lessons"))
+    import tables
+
+    for images, value in (("mnist", 0.5), ("mnist", 0.7), ("sample", 0.25)):
+        folder = tmp_path / images / str(value)
+        folder.mkdir(parents=True)
+        rows = [("02_x", "B5", "a | b", "", value, ".0%"), ("02_x", "B5", images, "", 1, "+.1f")]
+        run = {"lesson": "02_x", "data": images, "seed": 0, "error": "", "rows": rows}
+        tables.keep(folder, **run)
+    text = tables.stability(tables.kept(tmp_path))
+    assert "On the sample all claims hold in 1 of 1 runs; on the full MNIST all" in text
+    assert "| B5 | a \\| b |  | 25% | 0% | 1 | 60% | 14% | 2 |" in text
+    assert "| B5 | sample |  | +1.0 | 0.0 | 1 |  |  |  |" in text
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(copy):
@@ -248,7 +264,7 @@ def test_a_changed_source_trains_anew(copy, file):
 def test_a_changed_package_trains_anew(copy):
     """Adam a hundred times slower, or a Dropout of 0.9: the repr of a model shows neither."""
     shutil.copytree(ROOT / "minadv", copy / "minadv")
-    for changed in ("training.py", "layers.py", "attacks/balls.py"):
+    for changed in ("training.py", "layers/base.py", "attacks/balls.py"):
         small("--only", "1", cwd=copy, PYTHONPATH=str(copy))
         before = len(list((copy / "out/models").iterdir()))
         with (copy / "minadv" / changed).open("a") as source:
@@ -275,13 +291,18 @@ def test_ctrl_c_keeps_nothing_half_trained(copy):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background job ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while not (copy / "out/01_good").exists():  # it has begun
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        while not (copy / "out/01_good").exists():  # it has begun
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted in 01_good" in said
     assert "Traceback" not in said
@@ -289,8 +310,9 @@ def test_ctrl_c_keeps_nothing_half_trained(copy):
 
 
 def test_a_lesson_runs_by_itself(tmp_path):
+    script = ROOT / "lessons/01_linear_models.py"
     done = subprocess.run(
-        [sys.executable, str(ROOT / "lessons/01_linear_models.py"), "--out", str(tmp_path)],
+        [sys.executable, str(script), "--data", "digits", "--out", str(tmp_path)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -302,30 +324,32 @@ def test_a_lesson_runs_by_itself(tmp_path):
     assert (tmp_path / "01_linear_models/growth.png").exists()
 
 
+def called(script: Path) -> str:
+    """What the runner calls it: "02_fgsm", "solutions/02_fgsm"."""
+    return script.relative_to(ROOT / "lessons").with_suffix("").as_posix()
+
+
 @pytest.mark.lessons
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_lesson_passes_on_the_digits(whole_run, lesson):  # noqa: F811
+@pytest.mark.parametrize("script", [*LESSONS, *SOLUTIONS], ids=called)
+def test_passes_on_the_digits(whole_run, script):  # noqa: F811
     assert whole_run.status in (0, 1), whole_run.stderr
-    (line,) = re.findall(rf"^{lesson.stem} .*$", whole_run.stdout, flags=re.MULTILINE)
+    (line,) = re.findall(rf"^{called(script)} .*$", whole_run.stdout, flags=re.MULTILINE)
     assert line.endswith("ok"), line
-    assert list((whole_run.out / lesson.stem).glob("*.png")), "it has no figure"
+
+
+@pytest.mark.lessons
+@pytest.mark.parametrize("script", LESSONS, ids=called)
+def test_the_prose_refers_to_every_figure(whole_run, script):  # noqa: F811
+    shown = (whole_run.out / script.stem / "output.txt").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\[Figure (\w+\.\d+)\.", shown, flags=re.MULTILINE))
+    assert shown, "it has no figure"
+    text = script.read_text(encoding="utf-8").replace("\n# ", " ")
+    assert shown <= set(re.findall(r"Figures? (\w+\.\d+)", text))
 
 
 @pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: path.stem)
 def test_solutions_belong_to_a_lesson(solution):
     assert solution.name in {lesson.name for lesson in LESSONS}
-
-
-@pytest.mark.lessons
-@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: f"solutions_{path.stem}")
-def test_solution_runs(tmp_path, solution):
-    sys.path.insert(0, str(ROOT / "lessons"))
-    from lesson import Settings
-    from pages import cells
-
-    settings = Settings("digits", tmp_path, False, lesson=f"solutions/{solution.stem}")
-    _, error = cells.execute(solution, settings)
-    assert error is None, f"{solution.name}: {error!r}"
 
 
 # The map.

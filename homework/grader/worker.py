@@ -23,49 +23,12 @@ import warnings
 import numpy as np
 
 MOST_HEADER, MOST_BYTES = 1 << 16, 1 << 25  # of one message
-COMMON = [
-    "abc",
-    "bisect",
-    "collections.abc",
-    "concurrent.futures.thread",
-    "contextlib",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "heapq",
-    "io",
-    "itertools",
-    "linecache",
-    "math",
-    "numbers",
-    "operator",
-    "pathlib",
-    "pprint",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "textwrap",
-    "threading",
-    "threadpoolctl",
-    "time",
-    "timeit",
-    "tqdm",
-    "types",
-    "typing",
-    "uuid",
-    "zipfile",
-    "numpy.fft",
-    "numpy.linalg",
-    "numpy.ma",
-    "numpy.polynomial",
-    "numpy.random",
-    "numpy.testing",
-]  # what Python loads late
+COMMON = """
+abc bisect collections.abc concurrent.futures.thread contextlib copy dataclasses datetime
+decimal enum fractions functools heapq io itertools linecache math numbers operator pathlib
+pprint random re statistics string textwrap threading threadpoolctl time timeit tqdm types
+typing uuid zipfile numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random numpy.testing
+""".split()  # noqa: SIM905 - what Python loads late
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
 KINDS = "fiub"  # floating point, integers, truth values
 
@@ -252,6 +215,7 @@ def main(name: str, folder: str, forbidden: str, *numbers: int):
         os.open("printed", os.O_WRONLY | os.O_CREAT),
     )
     os.dup2(nothing, 0), os.dup2(printed, 1), os.dup2(printed, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # else what was printed before a crash is lost
     _limit(seconds, megabytes)
     if _shut_in(folder, user, group):
         folder = ""

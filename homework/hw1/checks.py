@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from homework.grader.engine import Check, Grading, Homework
+from homework.grader.engine import Homework, worth
+from homework.grader.grading import Grading
 from homework.grader.serve import function
 from homework.grader.strategies import sizes, whole
+from homework.hw1.challenge import CHALLENGE
+
+EARLIER = ("unbroadcast", "add_vjp", "multiply_vjp", "matmul_vjp", "relu_vjp")
+GRAPH = ("backward", "run_graph")
 
 
 @st.composite
@@ -18,6 +23,7 @@ def _stretched(draw):
     return draw(whole(big)), shape
 
 
+@worth(10, "unbroadcast: the sum over all copies, in the shape asked for", "unbroadcast")
 def a1(g: Grading):
     def check(case):
         v, shape = case
@@ -56,6 +62,7 @@ def _bilinear(g: Grading, name, f, a, b, v):
             )
 
 
+@worth(10, "add and multiply: g_a tells how the result changes with a", "add_vjp", "multiply_vjp")
 def a2(g: Grading):
     @g.examples(
         st.tuples(sizes, sizes).flatmap(lambda s: st.tuples(whole(s), whole(s), whole(s))),
@@ -72,6 +79,7 @@ def _matrices(draw):
     return draw(whole((n, m))), draw(whole((m, k))), draw(whole((n, k)))
 
 
+@worth(10, "matmul: g_a tells how the result changes with a", "matmul_vjp")
 def a3(g: Grading):
     def check(case):
         a, b, v = case
@@ -88,6 +96,7 @@ def _rows(draw):
     return draw(whole(n)), draw(whole((n, k))) * scale, shift
 
 
+@worth(10, "relu and logsumexp, at 0 and at 10,000", "relu_vjp", "logsumexp_vjp")
 def a4(g: Grading):
     @g.examples(st.tuples(sizes, sizes).flatmap(lambda s: st.tuples(whole(s), whole(s))))
     def _(case):
@@ -150,6 +159,7 @@ def _paths(n, edges, factors):
     return found
 
 
+@worth(10, "the sum over all paths of the products of their factors", *GRAPH)
 def b1(g: Grading):
     def check(case):
         n, edges, factors = case
@@ -170,6 +180,7 @@ def b1(g: Grading):
     g.examples(_graphs(8 if g.hidden else 6))(check)
 
 
+@worth(10, "each rule once: 60 times x = x + x gives 2^60", *GRAPH)
 def b2(g: Grading):
     deep = 60
     edges = [(k + 1, k) for k in range(deep) for _ in range(2)]
@@ -191,6 +202,7 @@ def b2(g: Grading):
     g.expect((value[0][0] == right).all(), "60 times x = x + x: the derivative is 2^60", [right])
 
 
+@worth(5, "0 for what is not used; g for the output; a second call", *GRAPH)
 def b3(g: Grading):
     @g.examples(st.integers(1, 3), st.integers(1, 3), st.integers(-4, 4))
     def _(size, other, factor):
@@ -208,6 +220,7 @@ def b3(g: Grading):
         )
 
 
+@worth(5, "a chain of 5,000 nodes", *GRAPH)
 def b4(g: Grading):
     deep = 5000
     edges = [(k + 1, k) for k in range(deep)]
@@ -220,6 +233,7 @@ def b4(g: Grading):
     )
 
 
+@worth(10, "(f(x + h e_i) - f(x - h e_i)) / 2h, exactly", "central_difference")
 def c1(g: Grading):
     @g.examples(
         st.integers(1, 3).flatmap(lambda d: st.tuples(whole(d, -16, 16), st.integers(0, d - 1)))
@@ -227,7 +241,9 @@ def c1(g: Grading):
     def _(case):
         x, i = case[0] / 4, case[1]
         h = 1 / 16
-        cube = function(lambda x: float((np.asarray(x) ** 3).sum()))
+        cube = function(
+            lambda x: float((np.asarray(x) ** 3).sum()), "lambda x: float((x**3).sum())"
+        )
         got = float(g.call("central_difference", cube, x, i, h, shape=()))
         v = float(x[i])
         known = {
@@ -299,6 +315,7 @@ def _forward(steps, xs, k, i):
     return values[-1], slopes[-1]
 
 
+@worth(20, "pull agrees with forward mode on whole numbers", "vjp", "run_program", replaced=EARLIER)
 def d1(g: Grading):
     def check(case):
         steps, xs, gs = case
@@ -337,8 +354,6 @@ def d1(g: Grading):
     g.examples(_programs())(check)
 
 
-EARLIER = ("unbroadcast", "add_vjp", "multiply_vjp", "matmul_vjp", "relu_vjp")
-GRAPH = ("backward", "run_graph")
 HOMEWORK = Homework(
     name="hw1",
     title="Autograd: the chain rule, backwards",
@@ -351,37 +366,6 @@ HOMEWORK = Homework(
         "D": "All together",
     },
     kit=(),
-    checks=(
-        Check(
-            "A1",
-            10,
-            "unbroadcast: the sum over all copies, in the shape asked for",
-            a1,
-            ("unbroadcast",),
-        ),
-        Check(
-            "A2",
-            10,
-            "add and multiply: g_a tells how the result changes with a",
-            a2,
-            ("add_vjp", "multiply_vjp"),
-        ),
-        Check("A3", 10, "matmul: g_a tells how the result changes with a", a3, ("matmul_vjp",)),
-        Check(
-            "A4", 10, "relu and logsumexp, at 0 and at 10,000", a4, ("relu_vjp", "logsumexp_vjp")
-        ),
-        Check("B1", 10, "the sum over all paths of the products of their factors", b1, GRAPH),
-        Check("B2", 10, "each rule once: 60 times x = x + x gives 2^60", b2, GRAPH),
-        Check("B3", 5, "0 for what is not used; g for the output; a second call", b3, GRAPH),
-        Check("B4", 5, "a chain of 5,000 nodes", b4, GRAPH),
-        Check("C1", 10, "(f(x + h e_i) - f(x - h e_i)) / 2h, exactly", c1, ("central_difference",)),
-        Check(
-            "D1",
-            20,
-            "pull agrees with forward mode on whole numbers",
-            d1,
-            ("vjp", "run_program"),
-            EARLIER,
-        ),
-    ),
+    challenge=CHALLENGE,
+    checks=(a1, a2, a3, a4, b1, b2, b3, b4, c1, d1),
 )

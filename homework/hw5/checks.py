@@ -7,9 +7,11 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from homework.grader.engine import Check, Grading, Homework
+from homework.grader.engine import Homework, worth
+from homework.grader.grading import Grading
 from homework.grader.serve import affine, network
 from homework.grader.strategies import labels, pixels, sizes, whole
+from homework.hw5.challenge import CHALLENGE
 from minadv import vjp
 
 DUAL = {"l2": lambda v: math.sqrt(math.fsum(v * v)), "linf": lambda v: float(np.abs(v).sum())}
@@ -23,6 +25,7 @@ def _models(draw):
     return draw(whole((k, d))), draw(whole(k)), draw(pixels((n, d)))
 
 
+@worth(15, "f_k = z_k - z_y and its gradient, with at most K pulls", "differences")
 def a1(g: Grading):
     @g.examples(_models().flatmap(lambda m: st.tuples(st.just(m), labels(len(m[2]), len(m[0])))))
     def _(case):
@@ -99,6 +102,7 @@ NEAR = (  # the smallest |f| is 2, and the nearest hyperplane is 0.6 (linf: 3/7)
 )
 
 
+@worth(20, "l2: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_2 long", "nearest")
 def b1(g: Grading):
     _nearest(g, NEAR, "l2")
 
@@ -107,6 +111,7 @@ def b1(g: Grading):
         _nearest(g, case, "l2")
 
 
+@worth(10, "linf: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_1 large", "nearest")
 def b2(g: Grading):
     _nearest(g, NEAR, "linf")
 
@@ -115,6 +120,7 @@ def b2(g: Grading):
         _nearest(g, case, "linf")
 
 
+@worth(10, "y and classes with w_k = 0 are never chosen; nothing is divided by 0", "nearest")
 def b3(g: Grading):
     def check(case, norm="l2"):
         _nearest(g, case, norm)
@@ -145,6 +151,12 @@ def _decided(draw):
 FAR = {"bounds": (-1e6, 1e6), "steps": 4}  # on a linear model one step is enough
 
 
+@worth(
+    15,
+    "affine: one step, (1 + overshoot) times the distance to the boundary",
+    "deepfool",
+    replaced=("nearest",),
+)
 def c1(g: Grading):
     @g.examples(_decided(), st.sampled_from([0.02, 0.25, 0.5]))
     def _(case, overshoot):
@@ -187,6 +199,12 @@ def c1(g: Grading):
             )
 
 
+@worth(
+    10,
+    "logits times 4, or all plus the same function: the same answer",
+    "deepfool",
+    replaced=("nearest",),
+)
 def c2(g: Grading):
     count = 20 if g.hidden else 10
     x = g.course.x[g.rng.permutation(len(g.course.x))[:count]]
@@ -221,6 +239,9 @@ def _networks(g: Grading):
         yield net, x, z, g.reference.deepfool(net, x)
 
 
+@worth(
+    10, "at least 98 % of the labels change, inside the bounds", "deepfool", replaced=("nearest",)
+)
 def d1(g: Grading):
     for net, x, z, _ in _networks(g):
         low, high = z.min(), z.max()
@@ -230,8 +251,10 @@ def d1(g: Grading):
         )
         changed = int((net(z).argmax(1) != net(x).argmax(1)).sum())
         need = math.ceil(0.98 * len(x))
-        g.expect(
-            changed >= need,
+        g.at_least(
+            "labels changed",
+            changed,
+            need,
             f"the label of {changed} of {len(x)} images changed, expected at least {need}",
         )
 
@@ -252,6 +275,12 @@ def _smallest_fgsm(net, x):
     return best
 
 
+@worth(
+    10,
+    "the changes are as short as they should be, and shorter than FGSM's",
+    "deepfool",
+    replaced=("nearest",),
+)
 def d2(g: Grading):
     for net, x, z, best in _networks(g):
         size, right = (np.median(np.sqrt(((v - x) ** 2).sum(1))) for v in (z, best))
@@ -259,14 +288,18 @@ def d2(g: Grading):
         g.expect(
             2 * changed >= len(x), f"only {changed} of {len(x)} labels changed: no sizes to compare"
         )
-        g.expect(
-            size <= 1.2 * right,
+        g.at_most(
+            "median length, of the reference's",
+            size / right,
+            1.2,
             f"the median l2 length of the changes is {size:.4g}, "
             f"expected at most 1.2 * {right:.4g}",
         )
         fgsm = np.median(_smallest_fgsm(net, x))
-        g.expect(
-            fgsm >= 1.2 * size,
+        g.at_least(
+            "FGSM's median length, of this one's",
+            fgsm / size,
+            1.2,
             f"the smallest FGSM has the median length {fgsm:.4g}, "
             f"less than 1.2 times your {size:.4g}",
         )
@@ -283,64 +316,8 @@ HOMEWORK = Homework(
         "C": "DeepFool on a linear model",
         "D": "DeepFool on a network",
     },
-    kit=("backend", "autograd", "ops"),
+    kit=("autograd", "ops"),
     call_seconds=20,
-    checks=(
-        Check(
-            "A1", 15, "f_k = z_k - z_y and its gradient, with at most K pulls", a1, ("differences",)
-        ),
-        Check(
-            "B1",
-            20,
-            "l2: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_2 long",
-            b1,
-            ("nearest",),
-        ),
-        Check(
-            "B2",
-            10,
-            "linf: r reaches the nearest hyperplane, and is |f_k| / ||w_k||_1 large",
-            b2,
-            ("nearest",),
-        ),
-        Check(
-            "B3",
-            10,
-            "y and classes with w_k = 0 are never chosen; nothing is divided by 0",
-            b3,
-            ("nearest",),
-        ),
-        Check(
-            "C1",
-            15,
-            "affine: one step, (1 + overshoot) times the distance to the boundary",
-            c1,
-            ("deepfool",),
-            ("nearest",),
-        ),
-        Check(
-            "C2",
-            10,
-            "logits times 4, or all plus the same function: the same answer",
-            c2,
-            ("deepfool",),
-            ("nearest",),
-        ),
-        Check(
-            "D1",
-            10,
-            "at least 98 % of the labels change, inside the bounds",
-            d1,
-            ("deepfool",),
-            ("nearest",),
-        ),
-        Check(
-            "D2",
-            10,
-            "the changes are as short as they should be, and shorter than FGSM's",
-            d2,
-            ("deepfool",),
-            ("nearest",),
-        ),
-    ),
+    challenge=CHALLENGE,
+    checks=(a1, b1, b2, b3, c1, c2, d1, d2),
 )

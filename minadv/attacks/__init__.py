@@ -93,8 +93,11 @@ Codes in parentheses name an item of the five documents that this project teache
 ``lessons/README.md`` lists the documents and all items, with the lesson and the function for each.
 """
 
+from minadv.attacks.apgd import apgd
+from minadv.attacks.carlini_wagner import carlini_wagner
 from minadv.attacks.deepfool import deepfool
 from minadv.attacks.evolution import differential_evolution
+from minadv.attacks.fab import fab
 from minadv.attacks.fgsm import fgsm
 from minadv.attacks.forging import forge
 from minadv.attacks.iterative_fgsm import iterative_fgsm
@@ -105,13 +108,20 @@ from minadv.attacks.pgd import pgd
 from minadv.attacks.query_gradient import QueryGradient, estimate_gradient
 from minadv.attacks.result import AttackResult
 from minadv.attacks.saliency import saliency_map
+from minadv.attacks.square import square
+from minadv.attacks.strongest import EnsembleResult, ensemble, strongest
 
 __all__ = [
     "AttackResult",
+    "EnsembleResult",
     "QueryGradient",
+    "apgd",
+    "carlini_wagner",
     "deepfool",
     "differential_evolution",
+    "ensemble",
     "estimate_gradient",
+    "fab",
     "fgsm",
     "forge",
     "iterative_fgsm",
@@ -120,5 +130,7 @@ __all__ = [
     "one_pixel",
     "pgd",
     "saliency_map",
+    "square",
+    "strongest",
     "uniform_noise",
 ]
