@@ -22,6 +22,7 @@ from sphinx.util.console import nocolor
 
 import lesson as lesson_module
 import minadv
+from homework.grader.stubs import student_questions
 from minadv import plotting
 from minadv.inference import probabilities
 from pages import cells as cells_module
@@ -140,6 +141,8 @@ def _documents(links: Links, source: Path) -> None:
     for name, path in pages.items():
         if path.exists():
             text = path.read_text("utf-8")
+            if path.name == "questions.md":  # as students get them: without the model answers
+                text = student_questions(text)
             text = links.map(text) if name == "map" else links.prose(text)
             other = r"!?\[([^\]]*)\]\((?!https?:|#|/)[^)]*\)"  # a link to what is no page
             _write(source / f"{name}.md", re.sub(other, r"\1", text))
