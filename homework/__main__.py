@@ -6,8 +6,6 @@ import argparse
 import importlib
 import platform
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 try:
@@ -17,58 +15,26 @@ except ImportError:
 import numpy as np
 
 import minadv
-from homework.grader.classroom import files_of, grade_class, pick
+from homework.grader.classroom import grade_class
 from homework.grader.course import Course
-from homework.grader.engine import grade
-from homework.grader.feedback import report
-from homework.grader.stubs import ROOT, load, names, solution_source, stub, student_questions
+from homework.grader.engine import grade, measure
+from homework.grader.feedback import plain, report
+from homework.grader.processes import pool
+from homework.grader.start import write_folder
+from homework.grader.stubs import ROOT, load, names, solution_source
+from homework.grader.submissions import files_of, pick
 
 
 def start(name: str, folder: Path, force: bool = False) -> int:
     """Write what a student gets; never over the student's own work."""
-    homework = load(name)
     if folder.exists() and any(folder.iterdir()) and not force:
         print(f"{folder} is not empty. Choose a new folder, or add --force: your work stays.")
         return 2
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    files = {f"{name}.py": stub(solution_source(name), homework.parts)}
-    for file in ("questions.md", "handout.py"):
-        path = ROOT / name / file
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            files["answers.md" if file == "questions.md" else file] = (
-                student_questions(text) if file == "questions.md" else text
-            )
-    points = "\n".join(f"| {c.id} | {c.points} | {c.says} |" for c in homework.checks)
-    files["README.md"] = README.format(h=homework, points=points, file=f"{name}.py")
-    for file, text in files.items():
-        path = folder / file
-        if not (path.exists() and file in (f"{name}.py", "answers.md")):
-            path.write_text(text, encoding="utf-8")
-    course = Course()
-    np.savez(folder / "data" / "digits.npz", x=course.x, y=course.y)
-    np.savez(folder / "data" / "model.npz", **course.models[0].parameters)
+    homework = write_folder(name, folder)
     print(f"{homework.title}: about {homework.hours} hours; needs {homework.needs}.")
-    print(f"Write {folder / (name + '.py')}, then: python -m homework check {name} {folder}")
+    print(f"Read {folder / 'handout.py'}, write {folder / (name + '.py')}, then:")
+    print(f"python -m homework check {name} {folder}")
     return 0
-
-
-README = """# {h.title}
-
-Write the gaps in `{file}` and the answers in `answers.md`. Hand in these two files, nothing else.
-
-    python -m homework check {h.name} .             all public checks
-    python -m homework check {h.name} . --only B2   one of them
-
-| check | points | what must hold |
-|---|---|---|
-{points}
-
-Each check is also run on hidden data, the same property with other numbers: 3/5 of its points
-are public, 2/5 hidden.
-A function has {h.call_seconds} seconds of CPU time per call. Arguments are read-only: copy them.
-You may use NumPy and what `{file}` imports. Reading the library is allowed, copying from it is not.
-"""
 
 
 def read_submission(name: str, path: Path) -> tuple[bytes | None, str]:
@@ -90,13 +56,13 @@ def grade_folder(o) -> int:
         try:
             from distributed import Client
         except ImportError:
-            print("--dask needs the package distributed: pip install distributed")
+            print("--dask needs the package distributed: pip install 'minadv[class]'")
             return 2
         with Client(o.dask) as client:
             return _grade_over(o, client.get_executor())
     for last in (False, True):  # a lost worker ends the pool: what is left goes to a new one
-        with ProcessPoolExecutor(o.workers, mp_context=get_context("spawn")) as pool:
-            code = _grade_over(o, pool)
+        with pool(o.workers) as executor:
+            code = _grade_over(o, executor)
         if code != 1 or last:
             break
         o.regrade = []
@@ -106,6 +72,7 @@ def grade_folder(o) -> int:
 def _grade_over(o, executor) -> int:
     scale = "small" if o.small else "full"
     options = {"seed": o.course_seed, "again": tuple(o.regrade), "only": o.only, "scale": scale}
+    options |= {"times": dict(o.time), "ascii": o.plain}
     try:
         bad = grade_class(o.name, o.folder, o.out, executor, **options)
     except (ValueError, OSError) as error:
@@ -115,6 +82,18 @@ def _grade_over(o, executor) -> int:
     if bad:
         print(f"{bad} submissions were not graded: see the column why, then run this again.")
     return 1 if bad else 0
+
+
+def _factor(text: str) -> tuple[str, float]:
+    """``STUDENT=2`` as a pair."""
+    name, found, number = text.rpartition("=")
+    try:
+        factor = float(number)
+        if found and 0 < factor < 100:
+            return name, factor
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected STUDENT=FACTOR such as ada=2, got {text!r}")
 
 
 def solutions(name: str) -> int:
@@ -127,39 +106,51 @@ def solutions(name: str) -> int:
     return 0
 
 
-def check(name: str, folder: Path, only: str, scale: str) -> int:
+def check(name: str, folder: Path, only: str, scale: str, ascii: bool = False) -> int:
     """The public checks, all of them, with every failure."""
-    homework = load(name)
+    homework, course = load(name), Course()
+    say = (lambda text: print(plain(text))) if ascii else print
     source, wrong = read_submission(name, folder)
     if source is None:
-        print(wrong)
+        say(wrong)
         return 1
-    print(
-        f"Python {platform.python_version()}, NumPy {np.__version__}, minadv {minadv.__version__}\n"
-    )
-    outcomes = grade(homework, source, Course(), only=only, hidden=False, scale=scale)
-    print(report(homework, outcomes, str(folder)))
-    failures = folder / "failures" if folder.is_dir() else None
-    for o in outcomes if failures else ():
-        arrays = {}
-        if o.status == "failed" and o.failure.call:
-            arrays = {
-                f"argument{i}": a
-                for i, a in enumerate(o.failure.call.arguments)
-                if isinstance(a, np.ndarray)
-            }
-            arrays |= {
-                k: a for k, a in o.failure.call.keywords.items() if isinstance(a, np.ndarray)
-            }
-        if arrays:
-            try:
-                failures.mkdir(exist_ok=True)
-                np.savez(failures / f"{o.check.id}.npz", **arrays)
-            except OSError:  # a read-only folder: the report above says all
-                break
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
+    say(f"{versions}, minadv {minadv.__version__}, data {course.digest}\n")
+    outcomes = grade(homework, source, course, only=only, hidden=False, scale=scale)
+    if not outcomes:
+        say(f"There is no check {only!r}. There are: {', '.join(c.id for c in homework.checks)}.")
+        return 2
+    say(report(homework, outcomes, str(folder)))
+    for o in outcomes:
+        if o.status == "internal error":
+            print(f"for the teacher: {o.check.id}: {o.failure.why}", file=sys.stderr)
+    if folder.is_dir():
+        _keep_failures(folder / "failures", outcomes)
     got, most = sum(o.points for o in outcomes), sum(o.most for o in outcomes)
-    print(f"public {got} of {most}; what is hidden: the same checks on other data")
+    say(f"public {got} of {most}; what is hidden: the same checks on other data")
+    if not only:
+        value, why = measure(homework, source, course)
+        if value is not None or why:
+            say(f"challenge (no points): {homework.challenge.name} {why or format(value, '.6g')}")
     return 0 if all(o.status == "ok" for o in outcomes) else 1
+
+
+def _keep_failures(folder: Path, outcomes):
+    """Write the arrays that a failed check called with as ``B2.npz``; old ones go."""
+    try:
+        for o in outcomes:
+            path = folder / f"{o.check.id}.npz"
+            path.unlink(missing_ok=True)
+            if o.status != "failed" or not o.failure.call:
+                continue
+            named = {f"argument{i}": a for i, a in enumerate(o.failure.call.arguments)}
+            named |= o.failure.call.keywords
+            arrays = {k: a for k, a in named.items() if isinstance(a, np.ndarray)}
+            if arrays:
+                folder.mkdir(exist_ok=True)
+                np.savez(path, **arrays)
+    except OSError:  # a read-only folder: the report says all
+        return
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -175,12 +166,19 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("name")
     p.add_argument("folder", type=Path)
     p.add_argument("--only", default="", help="a check or a part: B2, B")
+    p.add_argument("--plain", action="store_true", help="the report in ASCII")
     p.add_argument("--small", action="store_true", help="fewer examples")
     p = commands.add_parser("selftest", help="the solution, the stub, planted bugs and cheats")
     p.add_argument("name", nargs="?")
     p.add_argument("--small", action="store_true", help="fewer examples")
     p.add_argument("--workers", type=int, default=1)
     p.add_argument("--only", default="", help="cases whose name contains this")
+    p = commands.add_parser("thresholds", help="how far the solution stays from each threshold")
+    p.add_argument("name")
+    p.add_argument("--only", default="", help="a check or a part: E1, E")
+    p.add_argument("--seeds", type=int, default=20)
+    p.add_argument("--courses", type=int, default=1, help="of which each trains its own models")
+    p.add_argument("--small", action="store_true", help="fewer examples")
     p = commands.add_parser("grade", help="grade a folder of submissions")
     p.add_argument("name")
     p.add_argument("folder", type=Path)
@@ -190,6 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--dask", default="", help="the address of a Dask scheduler")
     p.add_argument("--only", default="", help="a check or a part: B2, B")
     p.add_argument("--regrade", nargs="+", default=[], metavar="STUDENT")
+    p.add_argument("--time", nargs="+", default=[], type=_factor, metavar="STUDENT=2",
+                   help="more CPU time for these: 2 is twice as much")  # fmt: skip
+    p.add_argument("--plain", action="store_true", help="reports in ASCII, and no bar")
     p.add_argument("--small", action="store_true", help="fewer examples")
     p = commands.add_parser("gradescope", help="write an autograder.zip")
     p.add_argument("name")
@@ -216,7 +217,10 @@ def main(arguments: list[str] | None = None) -> int:
     if o.command == "solutions":
         return solutions(o.name)
     if o.command == "check":
-        return check(o.name, o.folder, o.only, scale)
+        return check(o.name, o.folder, o.only, scale, o.plain)
+    if o.command == "thresholds":
+        run = importlib.import_module("homework.grader.thresholds").thresholds
+        return 1 if run(o.name, o.only, o.seeds, o.courses, scale) else 0
     if o.command == "selftest":
         selftest = importlib.import_module("homework.grader.selftest").selftest
         chosen = [o.name] if o.name else names()

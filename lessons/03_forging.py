@@ -21,7 +21,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from lesson import by_data, dataset, measured, rng, save, trained_mlp
+from lesson import by_data, dataset, measured, rng, save, slider, trained_mlp
 
 from minadv import asarray, forge, grad, ops, plotting, to_numpy
 from minadv.evaluation import accuracy, confidence, predict, probabilities
@@ -376,9 +376,33 @@ figure = plotting.images(found, labels=read, confidences=surely, columns=8)
 names = ["start", *[f"λ = {weight:g}" for weight in grid], "x_ref"]
 for ax, name in zip(figure.axes, names, strict=False):
     ax.set_xlabel(name)
-save(
-    figure,
+prices = np.geomspace(grid[0], grid[-1], 26)
+descents = [
+    forge(
+        model,
+        noise[:1],
+        target=order[:1],
+        reference=reference[:1],
+        weight=price,
+        lr=min(0.1, 0.015 / price),
+        steps=T,
+        **ce,
+    )
+    for price in prices
+]
+slider(
     "reference",
+    [r.x_adv[0] for r in descents],
+    prices,
+    [
+        f"Read as {int(r.label[0])}, the {int(order[0])} at "
+        f"{float(confidence(model, r.x_adv, order[:1])[0]):.0%}; "
+        f"{float(r.distance[-1, 0]) / size[0]:.0%} away from x_ref."
+        for r in descents
+    ],
+    symbol="λ",
+    label="price λ of the distance from x_ref",
+    still=figure,
     alt="Eight images in a row: noise, six images ever more like the last one, and "
     "the reference",
     caption=f"From noise, at finished descents: a {int(label[0])} that is to be read "

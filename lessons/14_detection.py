@@ -20,7 +20,17 @@
 
 # %%
 import numpy as np
-from lesson import by_data, dataset, measured, rng, save, seed, trained_cnn, trained_vae
+from lesson import (
+    by_data,
+    dataset,
+    measured,
+    rng,
+    save,
+    seed,
+    slider,
+    trained_cnn,
+    trained_vae,
+)
 
 from minadv import asarray, fgsm, grad, jsma, ops, pgd, plotting, to_numpy
 from minadv.attacks.deepfool import deepfool
@@ -148,14 +158,31 @@ assert abs(by_chance) < 0.2
 assert gap > 0.1
 
 # %% [markdown]
-# Figure 14.1 walks over the plane of the $z$.
+# Figure 14.1 walks over the plane of the $z$. On the page, its slider moves the first
+# number, and the ten images side by side are ten values of the second.
 
 # %%
 steps = np.linspace(-2, 2, 10, dtype=np.float32)
 plane = asarray(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(100, 2))
-save(
-    plotting.mosaic(vaes[2].decode(plane)),
+walk = np.linspace(-2, 2, 33, dtype=np.float32)
+rows = [np.stack([np.full_like(steps, first), steps], axis=1) for first in walk]
+drawn = [vaes[2].decode(asarray(row)) for row in rows]  # each of ten images
+slider(
     "plane",
+    [
+        np.concatenate(list(to_numpy(images)), axis=1).repeat(2, 0).repeat(2, 1)
+        for images in drawn
+    ],
+    [f"{first:.3g}" for first in walk],
+    [
+        "From left to right read as "
+        + ", ".join(map(str, to_numpy(predict(model, images))))
+        + "."
+        for images in drawn
+    ],
+    symbol="first number",
+    label="first number of the latent plane",
+    still=plotting.mosaic(vaes[2].decode(plane)),
     alt="A mosaic of ten by ten blurred digits that change smoothly into one another",
     caption="What two numbers can say: the first goes from −2 to 2 from left to "
     "right, the second from top to bottom.",

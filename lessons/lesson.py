@@ -261,20 +261,20 @@ def trained(name: str, model: Layer, x, y, **how) -> Layer:
 def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
     """Train or load; the file's name carries a digest of what went in and of what came
     out."""
-    first = {**model.parameters, "x": x, "y": y}
+    first = {**model.arrays, "x": x, "y": y}
     key = repr((call, settings.data, settings.seed, _digest(first))).encode()
     key = hashlib.sha256(SOURCES + key).hexdigest()[:16]
     folder = settings.models or settings.out / "models"
     cached = settings.source is not None and not in_kernel()
     for path in folder.glob(f"{name}-{key}-*.npz") if cached else ():
-        weights = dict(model.parameters)
+        weights = dict(model.arrays)
         try:
             models.load_weights(model, path)
         except (ValueError, OSError):
             continue  # damaged, or just replaced by a run beside this one
-        if path.stem == f"{name}-{key}-{_digest(model.parameters)[:16]}":
+        if path.stem == f"{name}-{key}-{_digest(model.arrays)[:16]}":
             return model
-        model.parameters = weights  # not what was saved under this name
+        model.arrays = weights  # not what was saved under this name
     history = training.fit(model, x, y, progress=settings.progress, **how)
     if getattr(history, "interrupted", False):
         raise KeyboardInterrupt
@@ -282,7 +282,7 @@ def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
         for path in folder.glob(f"{name}-{key}-*.npz"):
             path.unlink(missing_ok=True)
         models.save_weights(
-            model, folder / f"{name}-{key}-{_digest(model.parameters)[:16]}.npz"
+            model, folder / f"{name}-{key}-{_digest(model.arrays)[:16]}.npz"
         )
     return model
 

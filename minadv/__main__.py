@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minadv import data, models, training
+from minadv.attacks.apgd import apgd
+from minadv.attacks.carlini_wagner import carlini_wagner
 from minadv.attacks.deepfool import deepfool
+from minadv.attacks.fab import fab
 from minadv.attacks.fgsm import fgsm
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.attacks.jsma import jsma
 from minadv.attacks.one_pixel import one_pixel
 from minadv.attacks.pgd import pgd
+from minadv.attacks.square import square
+from minadv.attacks.strongest import strongest
 from minadv.backend import BackendError, use_backend
 from minadv.images import read_image
 from minadv.images.attack import attack_image
@@ -28,12 +33,17 @@ from minadv.layers import Layer
 from minadv.settings import settings_of
 
 ATTACKS = {
-    attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)
+    attack.__name__: attack
+    for attack in (
+        *(fgsm, iterative_fgsm, pgd, apgd, deepfool, fab, carlini_wagner, jsma),
+        *(one_pixel, square, strongest),
+    )
 }
 MODELS: dict[str, tuple[Callable, dict[str, Any]]] = {
     "cnn": (models.cnn, {"batch_size": 32, "epochs": 4}),
     "mlp": (models.mlp, {"batch_size": 16, "epochs": 10}),
 }
+RESNET, RESNET_SHAPE, RESNET_CLASSES = "resnet18", (224, 224, 3), 1000  # as ImageNet has them
 CLASSES = {
     "y": "the class to get away from (default: what the model sees)",
     "target": "the class to reach",
@@ -59,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         try:
             return options.run(options)
-        except (ValueError, TypeError, OSError, BackendError) as error:
+        except (ValueError, TypeError, OSError, ModuleNotFoundError, BackendError) as error:
             parser.error(" ".join(str(error).split()))
         except KeyboardInterrupt:
             parser.exit(INTERRUPTED, f"{parser.prog}: interrupted: nothing was attacked\n")
@@ -133,28 +143,29 @@ def parse(arguments: list[str] | None) -> tuple[Parser, argparse.Namespace]:
     )
     command.add_argument(
         "--model",
-        choices=MODELS,
-        default="cnn",
-        help="document D's CNN or document B's MLP (default cnn)",
+        choices=(*MODELS, RESNET),
+        help="document D's CNN, document B's MLP, or ResNet-18 (default cnn; resnet18 where the "
+        "weights end in .safetensors)",
     )
     command.add_argument(
         "--weights",
         type=Path,
-        metavar="NPZ",
-        help="its weights (default: trained now, on the embedded sample of MNIST)",
+        metavar="FILE",
+        help="its weights, .npz or PyTorch's .safetensors (default: trained now, on the embedded "
+        "sample of MNIST)",
     )
     command.add_argument(
         "--shape",
         type=int,
         nargs=3,
         metavar=("H", "W", "C"),
-        help="images it takes (default: as the file is)",
+        help="images it takes, cropped and resized (default: as the file is; resnet18: 224 224 3)",
     )
     command.add_argument(
         "--names",
         type=Path,
         metavar="TXT",
-        help="a file with one class name per line (default: 0 to 9)",
+        help="a file with one class name per line (default: 0 to 9; resnet18: 0 to 999)",
     )
     command.add_argument(
         "--backend",
@@ -235,17 +246,24 @@ def load_model(
     options: argparse.Namespace, names: list[str] | None
 ) -> tuple[Layer, tuple[int, int, int]]:
     """The model asked for, and the shape of its images: with the weights given, or trained now."""
+    torch = options.weights and options.weights.suffix == ".safetensors"
+    name = options.model or (RESNET if torch else "cnn")
+    if options.weights and name == RESNET:
+        model = models.resnet18(len(names) if names else RESNET_CLASSES)
+        return models.load_weights(model, options.weights), tuple(options.shape or RESNET_SHAPE)
     if options.weights:
-        make, _ = MODELS[options.model]
+        make, _ = MODELS[name]
         shape = tuple(options.shape or read_image(options.image).shape[1:])
         return models.load_weights(
             make(shape, len(names or data.TEN_DIGITS)), options.weights
         ), shape
+    if name == RESNET:
+        raise ValueError("--model resnet18 needs --weights, a file of torchvision's or timm's")
     if options.shape:
         raise ValueError(
             "--shape is for the model of --weights; the one trained on MNIST takes 28 28 1"
         )
-    return trained(options.model)
+    return trained(name)
 
 
 def trained(name: str) -> tuple[Layer, tuple[int, int, int]]:

@@ -93,8 +93,9 @@ def array_module(*arrays) -> ModuleType:
 
     Python numbers go with either.
     """
-    on_gpu = [_is_cupy(x) for x in arrays]
-    if not any(on_gpu):
+    if "cupy" not in sys.modules:  # asked at every operation, so the usual answer comes first
+        return np
+    if not any(_is_cupy(x) for x in arrays):
         return np
     if any(isinstance(x, np.ndarray) for x in arrays):
         raise TypeError(

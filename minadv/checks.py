@@ -130,6 +130,34 @@ def check_function(name: str, value, form: str, *args, **kwargs):
     return value
 
 
+def check_float_dtype(name: str, dtype) -> np.dtype:
+    """``dtype`` as a NumPy dtype, if it is a floating-point one."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind != "f":
+        raise TypeError(f"{name} must be a floating-point one, got {found or dtype}")
+    return found
+
+
+FRAMEWORKS = ("torch", "jax", "jaxlib", "flax", "equinox", "keras", "tensorflow", "onnxruntime")
+
+
+def check_model(model):
+    """Return ``model`` if it can be called and is not what another framework made."""
+    for kind in type(model).__mro__:
+        if kind.__module__.partition(".")[0] in FRAMEWORKS:
+            raise TypeError(
+                f"model must compute with NumPy, got {type(model).__name__} of {kind.__module__}: "
+                "write minadv.external(forward, vjp), where forward(x) gives the logits, vjp(x) "
+                "them and their pull; help(minadv.external) has the lines for each framework"
+            )
+    if not callable(model):
+        raise TypeError(f"model must be a function, called as model(x), got {model!r}")
+    return model
+
+
 def check_flag(name: str, value) -> bool:
     """Return ``value``, True or False, NumPy's included, as a bool."""
     if not isinstance(value, bool | np.bool_):

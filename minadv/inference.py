@@ -7,7 +7,7 @@ from collections.abc import Callable
 from minadv import ops
 from minadv.autograd import raw, record
 from minadv.backend import array_module
-from minadv.checks import check_function
+from minadv.checks import check_function, check_model
 from minadv.parallel import in_chunks, is_thread_safe
 
 __all__ = ["logits", "on_a_copy", "predict", "probabilities"]
@@ -24,7 +24,7 @@ def logits(model: Callable, x):
     Raises :class:`ValueError` or :class:`TypeError` unless the model returns one row of at least
     two finite floating-point numbers per example.
     """
-    check_function("model", model, "model(x)", None)
+    check_function("model", check_model(model), "model(x)", None)
     return in_chunks(model, lambda part: check_logits(model(part), len(part)), x)
 
 
@@ -58,7 +58,8 @@ def check_logits(logits, count: int):
         raise TypeError(
             "the model must return a NumPy or CuPy array, "
             f"got {type(logits).__name__} of {module}; "
-            "convert what it returns (PyTorch: z.detach().cpu().numpy())"
+            "convert what it returns (PyTorch: z.detach().cpu().numpy()), or write "
+            "minadv.external(forward, vjp), which also has the gradient"
         )
     if getattr(logits, "ndim", None) != 2 or len(logits) != count or logits.shape[1] < 2:
         raise ValueError(

@@ -12,6 +12,11 @@ def rows(a):
     return a.reshape(len(a), math.prod(a.shape[1:]))
 
 
+def each(a, x):
+    """``a``, (N,), one number per example, in a shape that goes with ``x``, (N, ...)."""
+    return a.reshape(len(x), *[1] * (x.ndim - 1))
+
+
 def two_sum(a, b):
     """``(s, error)``: the rounded sum and its error, ``a + b == s + error`` exactly (Knuth)."""
     s = a + b

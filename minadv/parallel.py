@@ -13,17 +13,20 @@ asked in the caller's thread, one chunk after the other, and given copies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
 from minadv.backend import array_module, is_array
+from minadv.checks import check_model
 from minadv.machine import cores as _cores
 from minadv.machine import one_blas_thread, reuse_memory
 
@@ -32,12 +35,14 @@ __all__ = [
     "in_chunks",
     "is_thread_safe",
     "map_chunks",
+    "on_one_core",
     "one_blas_thread",
     "run_chunks",
+    "single_thread",
     "thread_safe",
 ]
 
-CHUNK_BYTES = 16 * 2**20  # of activations; measured: with less, threads wait for the lock
+CHUNK_BYTES = 8 * 2**20  # of activations; with less, threads wait for the lock
 LEAST = 16  # examples per chunk; smaller chunks are dominated by Python's overhead
 MOST = 512  # examples per chunk; larger ones bring nothing
 GPU_CHUNK = 4096  # a GPU takes all at once, but its memory is bounded, too
@@ -54,7 +59,7 @@ class thread_safe:
     """``model``, as one that may be asked by several threads at once, and never changes its input.
 
     ``fgsm(thread_safe(model), x, y=y, eps=0.1)`` uses all cores, where ``model`` alone, being no
-    :class:`minadv.layers.Layer`, would be asked from one thread. A class says the same of its
+    :class:`~minadv.layers.base.Layer`, would be asked from one thread. A class says the same of its
     objects with an attribute ``thread_safe = True``.
 
     Raises :class:`TypeError` if ``model`` is not callable.
@@ -89,7 +94,8 @@ def is_thread_safe(model: Callable) -> bool:
 def chunk_size(model: Callable | None, x) -> int:
     """How many examples of ``x`` one chunk takes.
 
-    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES.
+    The largest power of two for which the activations of ``model`` fit the budget, CHUNK_BYTES, at
+    least LEAST; but one if a single example does not fit.
     """
     if array_module(x) is not np:
         return GPU_CHUNK
@@ -100,6 +106,8 @@ def chunk_size(model: Callable | None, x) -> int:
                 per_example = known(x.shape[1:], x.dtype)
         except Exception:  # what the model says of the images themselves will be clearer
             pass
+    if known and per_example > CHUNK_BYTES:  # so much work that the overhead is nothing
+        return 1
     return 2 ** int(np.log2(min(max(CHUNK_BYTES // max(per_example, 1), LEAST), MOST)))
 
 
@@ -124,8 +132,8 @@ def in_chunks(model: Callable | None, f: Callable, *arrays, most: int | None = N
     array, or tuple of arrays
     """
     _check_lengths(arrays)
-    if model is not None and not callable(model):
-        raise TypeError(f"model must be a function, called as model(x), got {model!r}")
+    if model is not None:
+        check_model(model)
     chunk = chunk_size(model, arrays[0])
     chunk = chunk if most is None else min(chunk, most)
     if model is None or is_thread_safe(model):
@@ -191,11 +199,39 @@ def run_chunks(f: Callable, *arrays, chunk: int) -> list:
         return _Run(f, parts).on(helpers)
 
 
+@contextlib.contextmanager
+def on_one_core():
+    """Inside, all chunks of this thread run where they are, one after the other.
+
+    For whoever has as many tasks as cores. Results do not change.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
+
+
 # --- threads
 
-_here = threading.local()  # busy: this thread computes a chunk
+_here = threading.local()  # busy: this thread computes a chunk, or is to compute alone
 _jobs: SimpleQueue[tuple[_Run, Context]] = SimpleQueue()  # calls for help
 _helpers: list[threading.Thread] = []
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Inside, this thread computes its chunks alone, and matrix products use one core.
+
+    For a process that is one of many, each with a core of its own.
+    """
+    before, _here.busy = getattr(_here, "busy", False), True
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _here.busy = before
 
 
 class _Run:

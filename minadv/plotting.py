@@ -288,8 +288,8 @@ def curves(
 def epsilon_curves(measured: Mapping[str, EpsilonCurve], *, title: str | None = None) -> Figure:
     """Accuracy, and beside it confidence in the predicted label, against eps (B6, C6).
 
-    Arguments: ``measured``, name -> curve, as :func:`minadv.evaluation.accuracy_curve` returns
-    them; ``title``. Raises :class:`ValueError` without curves.
+    Arguments: ``measured``, name -> curve, as :func:`~minadv.evaluation.curves.accuracy_curve`
+    returns them; ``title``. Raises :class:`ValueError` without curves.
     """
     check_mapping("measured", measured, "{name: EpsilonCurve}")
     if not measured:

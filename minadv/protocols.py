@@ -6,7 +6,8 @@
 * A **loss** is called as ``loss(logits, y)`` and returns one number per example, (N,).
   The logits are whatever the model returns: for an autoencoder, its reconstruction.
 * An **objective** is a loss that needs the model itself, for instance on attacked images.
-  It is called as ``objective(forward, x, y)``, where ``forward(x)`` is the model's answer.
+  It is called as ``objective(forward, x, y)``, where ``forward(x)`` is the model's answer, and
+  ``forward.parameters`` are the weights that it is computed with, by name.
 """
 
 from __future__ import annotations

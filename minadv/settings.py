@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
-__all__ = ["number", "settings_of"]
+__all__ = ["choices_of", "number", "settings_of"]
 
 
 def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
@@ -19,12 +21,18 @@ def settings_of(attack: Callable) -> dict[str, tuple[Callable, object]]:
     kinds: dict[str, Callable] = {"float": number, "int": int, "str": str, "bool": bool}
     settings: dict[str, tuple[Callable, object]] = {}
     for name, parameter in inspect.signature(attack).parameters.items():
-        kind = [
-            kinds[word] for word in str(parameter.annotation).split(" | ") if word in kinds
-        ]  # "float | None" -> number
+        words = re.sub(r"Literal\[.*?\]", "str", str(parameter.annotation)).split(" | ")
+        kind = [kinds[word] for word in words if word in kinds]  # "float | None" -> number
         if kind:
             settings[name] = kind[0], parameter.default
     return settings
+
+
+def choices_of(attack: Callable) -> dict[str, tuple[str, ...]]:
+    """The words that an argument may be, as its annotation says: ``Literal["l2", "linf"]``."""
+    parameters = inspect.signature(attack).parameters.items()
+    words = {name: re.search(r"Literal(\[.*?\])", str(p.annotation)) for name, p in parameters}
+    return {name: tuple(ast.literal_eval(found[1])) for name, found in words.items() if found}
 
 
 def number(text: str) -> float:

@@ -1,6 +1,7 @@
 """Training: the optimizers, and :func:`fit`.
 
-Each batch is cut into chunks that run on all cores, and their gradients are added up.
+Each batch is cut into chunks that run on all cores, and their gradients are added up. With batch
+normalization an example's value depends on its batch, which then stays whole.
 """
 
 from __future__ import annotations
@@ -174,7 +175,9 @@ def fit(
     objective : function, optional
         ``objective(forward, x, y)``, one number per example, instead of ``loss`` where that needs
         the model. ``forward(x)`` is the model with its weights under differentiation and Dropout
-        on. An objective may call it several times, and may attack ``model`` itself.
+        on; ``forward.parameters`` are those weights, by name. An objective may call it several
+        times, and may attack ``model`` itself. If it has a method ``at``, ``objective.at(epochs)``
+        is called before each batch with the epochs done so far, such as 3.25: for schedules.
     optimizer : SGD or Adam, optional
         ``Adam(0.001)`` by default.
     epochs, batch_size : int
@@ -229,9 +232,10 @@ def fit(
     progress = check_flag("progress", progress)
     check_choice("on_interrupt", on_interrupt, "raise", "return")
     weights = _Weights(model)
-    chunk = chunk_size(model, x)
+    chunk = batch_size if model.whole_batch else chunk_size(model, x)
     history = History()
     per_example = objective or (lambda forward, x, y: loss(forward(x), y))
+    schedule = getattr(objective, "at", None)
     bar = tqdm(
         total=epochs * len(x),
         unit=" examples",
@@ -246,6 +250,8 @@ def fit(
                 start, total = time.perf_counter(), 0.0
                 order = like(rng.permutation(len(x)), x)
                 for i in range(0, len(x), batch_size):
+                    if schedule is not None:
+                        schedule(len(history) + i / len(x))
                     some = order[i : i + batch_size]
                     batch = x[some], y[some]
                     value, gradient = _batch_gradient(weights, per_example, *batch, chunk, rng)
@@ -321,6 +327,18 @@ class _Weights:
         return value, gradient
 
 
+@dataclass(frozen=True)
+class Forward:
+    """The model as an objective sees it: ``forward(x)`` with ``parameters``, Dropout on."""
+
+    model: Layer
+    parameters: dict
+    rng: np.random.Generator
+
+    def __call__(self, x):
+        return self.model.apply(self.parameters, x, self.rng)
+
+
 def _batch_gradient(
     weights: _Weights, objective: Objective, x, y, chunk: int, rng: np.random.Generator
 ) -> tuple[float, Array]:
@@ -335,7 +353,7 @@ def _batch_gradient(
     def one(x, y, places):
         def total(parameters):
             chunk_rng = np.random.default_rng([seed, int(places[0])])
-            values = objective(lambda x: weights.model.apply(parameters, x, chunk_rng), x, y)
+            values = objective(Forward(weights.model, parameters, chunk_rng), x, y)
             shape = getattr(values, "shape", None)
             if shape != (len(x),):
                 raise ValueError(

@@ -3,20 +3,17 @@ machine."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
+import threading
 
 import hypothesis
 import pytest
 
+from minadv import backend, machine, parallel
 from tests import strict_cupy
 
 os.environ.pop("MINADV_BACKEND", None)  # the user's shell does not choose what is tested
-
-backend = importlib.import_module(
-    "minadv.backend"
-)  # the module, whatever minadv calls by this name
 
 # A test fails for its numbers, not for its time (deadline, too_slow). function_scoped_fixture: `xp`
 # and `monkeypatch` are set up once for all examples of a test, which is meant: the backend does not
@@ -43,6 +40,16 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "minadv")
 def _switch(monkeypatch):
     """Each test finds the switch untouched, and leaves it so."""
     monkeypatch.setattr(backend, "_current", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_stays():
+    """No test leaves its thread, or BLAS, with a limit that slows the tests after it."""
+    yield
+    busy = getattr(parallel._here, "busy", False)
+    parallel._here.busy = False
+    assert not busy
+    assert threading.get_ident() not in machine._holders.values()
 
 
 def _device() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE_PACKAGES = ("sphinx", "myst_nb", "furo", "math_core", "ziamath")
+SITE_PACKAGES = ("sphinx", "sphinx_codeautolink", "myst_nb", "furo", "math_core", "ziamath")
 HAS_DOCS = all(importlib.util.find_spec(name) for name in SITE_PACKAGES)
 
 

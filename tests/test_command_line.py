@@ -10,7 +10,7 @@ from PIL import Image
 
 from minadv import __main__ as command_line
 from minadv import data, models
-from minadv.images import save_image
+from minadv.images import read_image, save_image
 from minadv.layers import Dense, Flatten, Sequential
 from minadv.training import fit
 
@@ -152,6 +152,35 @@ class TestAttack:
         aimed, out, _ = run(capsys, *given, "--target", "Unhealthy")
         assert aimed in (0, 1)
         assert np.load(tmp_path / "photo_adversarial.npy").shape == (1, 9, 10, 1)
+
+    def test_resnet18_of_torchvision_and_names_of_imagenet(self, capsys, tmp_path):
+        """Random weights, a drawn leaf of another size; the name is that of the likeliest class."""
+        pytest.importorskip("safetensors")
+        image, weights, names = (tmp_path / n for n in ("l.png", "r18.safetensors", "names.txt"))
+        leaf = data.leaves(5, size=96, rng=0).x_train[:1]
+        save_image(leaf[:, :, :80], image)
+        model = models.resnet18(20, rng=1)
+        models.save_weights(model, weights)
+        names.write_text("".join(f"a thing, number {i}\n" for i in range(20)))
+        given = [image, "--weights", weights, "--names", names, "--eps", "16/255"]
+        code, out, err = run(capsys, *given)
+        assert err == ""
+        seen = read_image(image, (224, 224, 3))
+        assert out.startswith(f"l.png: a thing, number {int(model(seen).argmax())} (")
+        exact = np.load(tmp_path / "l_adversarial.npy")
+        assert exact.shape == (1, 224, 224, 3)
+        assert 0 <= exact.min() < exact.max() <= 1  # pixels: the model normalizes inside
+        assert code == int(model(exact).argmax() == model(seen).argmax())
+
+    def test_resnet18_needs_weights(self, capsys, mlp):
+        given = (mlp[0], "--model", "resnet18", "--eps", "0.1")
+        assert_one_line_of_error("--model resnet18 needs --weights", *run(capsys, *given))
+
+    def test_without_safetensors(self, capsys, mlp, monkeypatch):
+        monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+        (mlp[0].parent / "w.safetensors").touch()
+        given = (mlp[0], "--weights", mlp[0].parent / "w.safetensors", "--eps", "0.1")
+        assert_one_line_of_error("pip install safetensors", *run(capsys, *given))
 
     def test_without_weights_it_trains_on_the_sample(self, capsys, tmp_path, monkeypatch):
         monkeypatch.setitem(

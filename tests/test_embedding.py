@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minadv import embedding
 from minadv.backend import array_module, to_numpy
 from minadv.embedding import (
     conditional_probabilities,
@@ -13,6 +12,7 @@ from minadv.embedding import (
     kl_divergence,
     kl_gradient,
     pca,
+    points,
     tsne,
 )
 
@@ -343,7 +343,7 @@ class TestProbabilities:
     def test_chunks_do_not_matter(self, monkeypatch):
         x = cloud()
         whole = conditional_probabilities(x, 5.0)
-        monkeypatch.setattr(embedding, "BLOCK_BYTES", 3 * 8 * len(x))  # three rows
+        monkeypatch.setattr(points, "BLOCK_BYTES", 3 * 8 * len(x))  # three rows
         np.testing.assert_allclose(conditional_probabilities(x, 5.0), whole, atol=2e-5)
 
     def test_backends(self, xp):
@@ -467,7 +467,7 @@ class TestDivergence:
     def test_chunks_do_not_matter(self, monkeypatch):
         p, y = problem(30)
         whole = kl_divergence(p, y), kl_gradient(p, y)
-        monkeypatch.setattr(embedding, "BLOCK_BYTES", 7 * 8 * 30)  # seven rows
+        monkeypatch.setattr(points, "BLOCK_BYTES", 7 * 8 * 30)  # seven rows
         assert kl_divergence(p, y) == pytest.approx(whole[0], rel=1e-13)
         np.testing.assert_allclose(kl_gradient(p, y), whole[1], atol=1e-14)
 

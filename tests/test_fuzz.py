@@ -26,6 +26,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from hypothesis import strategies as st
 import minadv
 from minadv import (
     activations,
+    certify,
     defenses,
     embedding,
     evaluation,
@@ -66,7 +68,7 @@ def _public() -> dict[str, Callable]:
     found: dict[str, Callable] = {}
     for module in (
         minadv, evaluation, plotting, activations, embedding, images, defenses, losses, models,
-        layers, inference,
+        layers, inference, certify,
     ):  # fmt: skip
         for name in getattr(module, "__all__", [n for n in dir(module) if n[0] != "_"]):
             thing = getattr(module, name)
@@ -135,13 +137,19 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "perplexity": 1.5, "conditional": near * many, "exaggeration": 1.0,
         "learning_rate": "auto", "early_exaggeration": 2.0, "exaggeration_steps": 1,
         "init": "random", "dtype": np.float32, "center": features[:2], "latent": 2,
-        "filters": (2,), "hidden": 3, "sharpness": 10.0, "draws": 2, "smallest": 0.9,
+        "filters": (2,), "hidden": 3, "sharpness": 10.0, "draws": 2, "slack": 0.02, "smallest": 0.9,
         "flip": 0.5, "method": "bilinear", "average": "logits", "others": (y,), "temperature": 2.0,
         "mu": features, "log_var": features, "answer": None, "classes": 4, "centers": 2,
         "vae": None, "size": 2, "bias": 0.0, "kernel": 3, "stride": 1, "padding": "same",
         "c_in": 1, "c_out": 2, "channels": 1, "d_in": 4, "d_out": 3, "slope": 0.1, "mean": 0.5,
         "std": 0.2, "layers": (layers.Flatten(),), "attacked": (result,), "count": 4,
-        "task": "health",
+        "task": "health", "seeds": (0,), "executor": functools.partial(ThreadPoolExecutor, 1),
+        "folder": "results", "retries": 1,
+        "forward": model, "vjp": lambda x: minadv.vjp(model, x),
+        "layout": "NHWC", "thread_safe": False, "branch": layers.ReLU(), "shortcut": None,
+        "widths": (2, 3), "blocks": (1, 1), "large": False, "normalize": None,
+        "sigma": 0.1, "kappa": 0.5, "warm_up": 1, "ramp": 2, "most": 0.2,
+        "halvings": 3,
     }  # fmt: skip
 
 
@@ -162,6 +170,10 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "forge": lambda s: {"loss": losses.cross_entropy},
     "adversarial_training": lambda s: {"how": {"progress": False},
                                        "model": copy.deepcopy(s["model"])},
+    "interval_training": lambda s: {"how": {"progress": False},
+                                    "model": copy.deepcopy(s["model"])},
+    "exact_radius": lambda s: {"model": layers.Sequential(
+        layers.Flatten(), layers.Dense(s["mu"].shape[1], 4, rng=0))},
     "distill": lambda s: {"how": {"progress": False}, "student": copy.deepcopy(s["model"])},
     "load_weights": lambda s: {"path": "weights.npz", "model": copy.deepcopy(s["model"])},
     "save_weights": lambda s: {"path": "other.npz"},
@@ -174,6 +186,8 @@ OWN: dict[str, Callable[[dict], dict]] = {
         "attack": lambda eps: minadv.fgsm(s["model"], s["x"], y=s["y"], eps=eps)},
     "transfer_matrix": lambda s: {
         "attack": lambda model: minadv.fgsm(model, s["x"], y=s["y"], eps=0.1)},
+    "checklist": lambda s: {"attack": minadv.fgsm, "substitute": s["model"]},
+    "sweep": lambda s: {"models": {"m": s["model"]}, "attacks": {"a": minadv.fgsm}},
     "differential_evolution": lambda s: {"bounds": [(0.0, 1.0), (-1.0, 1.0)]},
     "estimate_gradient": lambda s: {"loss": lambda x, *_: s["score"](x)},
     "vjp": lambda s: {"f": lambda *xs: xs[0] * 2},
@@ -198,6 +212,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "LogisticRegression": lambda s: {"weight": np.ones(4)},
     "Normalize": lambda s: {"mean": np.zeros(1), "std": np.ones(1)},
     "leaves": lambda s: {"size": 16, "count": 20},
+    "resnet18": lambda s: {"normalize": True},
     "deep_cnn": lambda s: {"shape": (8, 8, 1)},
     "separable_cnn": lambda s: {"shape": (8, 8, 1)},
     "cnn": lambda s: {"shape": (8, 8, 1)},
@@ -205,6 +220,8 @@ OWN: dict[str, Callable[[dict], dict]] = {
 }  # fmt: skip
 for _name in ("Conv2D", "ConvTranspose2D", "Dense", "DepthwiseConv2D"):
     OWN[_name] = lambda s: {"init": "glorot", "rng": 0}
+for _name in ("logit_bounds", "margin_bound"):
+    OWN[_name] = lambda s: {"method": "crown"}
 for _name in ("cnn", "deep_cnn", "separable_cnn"):
     OWN[_name] = lambda s: {"shape": (8, 8, 1), "filters": (2, 2, 2)}
 
@@ -213,7 +230,7 @@ COUNTS = {
     "steps", "epochs", "batch_size", "population", "generations", "restarts", "pixels", "draws",
     "hidden", "latent", "filters", "c_in", "c_out", "channels", "d_in", "d_out", "kernel", "size",
     "shape", "columns", "rows", "bins", "dpi", "centers", "classes", "count", "exaggeration_steps",
-    "components", "block", "stride",
+    "components", "block", "stride", "widths", "blocks",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from minadv.autograd import grad, gradcheck, raw, vjp
 from minadv.backend import to_numpy
 from minadv.layers import (
     AvgPool,
+    BatchNorm,
     Conv2D,
     ConvTranspose2D,
     Dense,
@@ -24,6 +25,7 @@ from minadv.layers import (
     Normalize,
     ReLU,
     Reshape,
+    Residual,
     Sequential,
     Sigmoid,
     Tanh,
@@ -43,6 +45,15 @@ TABLE = {
     "MaxPool": (lambda: MaxPool(2), (4, 5, 2), (2, 2, 2)),
     "AvgPool": (lambda: AvgPool((2, 1), stride=1, padding="same"), (4, 3, 2), (4, 3, 2)),
     "GlobalAvgPool": (GlobalAvgPool, (3, 4, 2), (2,)),
+    "BatchNorm": (lambda: BatchNorm(2), (3, 2, 2), (3, 2, 2)),
+    "Residual": (
+        lambda: Residual(
+            Sequential(Conv2D(1, 2, stride=2, padding=1, bias=False), BatchNorm(2)),
+            Sequential(Conv2D(1, 2, 1, stride=2, bias=False)),
+        ),
+        (4, 3, 1),
+        (2, 2, 2),
+    ),
     "Flatten": (Flatten, (2, 3, 2), (12,)),
     "Reshape": (lambda: Reshape(3, 2), (6,), (3, 2)),
     "Normalize": (lambda: Normalize([0.1, 0.5], [0.2, 0.3]), (3, 2, 2), (3, 2, 2)),
@@ -66,11 +77,14 @@ def inputs(shape, count=3):
 
 
 def randomized(layer, xp=np, dtype=np.float64):
-    """The layer with new weights, and biases that are not zero."""
+    """The layer with new weights, biases that are not zero, and statistics of some training."""
     rng = np.random.default_rng(1)
-    layer.parameters = {
-        name: xp.asarray(rng.normal(size=p.shape), dtype=dtype)
-        for name, p in layer.parameters.items()
+    layer.arrays = {
+        name: xp.asarray(
+            rng.uniform(0.5, 2, p.shape) if name.endswith("var") else rng.normal(size=p.shape),
+            dtype=dtype,
+        )
+        for name, p in layer.arrays.items()
     }
     return layer
 

@@ -113,14 +113,14 @@ def test_the_documents_models(make, dtype, pixels):
 
 def test_few_places_are_computed(everywhere_exact, monkeypatch):
     """One pixel reaches 3x3 of 28x28 places, then of 13x13, and then of 6x6."""
-    windows, conv2d = [], importlib.import_module("minadv.layers").conv2d
+    windows, conv2d = [], importlib.import_module("minadv.layers.linear").conv2d
 
     def counting(x, w, *args, **how):
         y = conv2d(x, w, *args, **how)
         windows.append(y.shape[0] * y.shape[1] * y.shape[2])
         return y
 
-    monkeypatch.setattr("minadv.layers.conv2d", counting)
+    monkeypatch.setattr("minadv.layers.linear.conv2d", counting)
     local = LocalModel.of(models.cnn(), np.zeros((1, 28, 28, 1), np.float32), 1)
     asked = queries((28, 28, 1), 256, 1)
     local(*asked)

@@ -234,7 +234,9 @@ class TestSaveAndLoad:
         assert model[1].weight.dtype == np.float32
 
     def test_another_ending(self, tmp_path):
-        with pytest.raises(ValueError, match=r"path must end in \.npz, got .*weights\.h5"):
+        with pytest.raises(
+            ValueError, match=r"path must end in \.npz or \.safetensors, got .*weights\.h5"
+        ):
             save_weights(small(), tmp_path / "weights.h5")
         assert list(tmp_path.iterdir()) == []
 
@@ -370,6 +372,8 @@ def test_public_names():
         "cnn",
         "deep_cnn",
         "mlp",
+        "resnet",
+        "resnet18",
         "separable_cnn",
         "save_weights",
         "load_weights",

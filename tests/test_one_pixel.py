@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minadv.attacks import black_box
 from minadv.attacks.one_pixel import one_pixel
 from minadv.backend import array_module, like, to_numpy
 from minadv.models import cnn
@@ -348,7 +349,7 @@ class TestQueries:
         model = Linear((3, 3, 1))
         y = model(x).argmax(axis=1)
         whole = one_pixel(model, x, y=y, **QUICK)
-        monkeypatch.setattr(module, "VALUES_PER_CALL", 7 * 9)
+        monkeypatch.setattr(black_box, "VALUES_PER_CALL", 7 * 9)
         model.asked.clear()
         cut = one_pixel(model, x, y=y, **QUICK)
         assert max(len(asked) for asked in model.asked) == 7

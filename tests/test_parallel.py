@@ -22,7 +22,13 @@ from minadv import machine, parallel
 from minadv.autograd import grad
 from minadv.layers import Dense, Flatten, Layer, ReLU, Sequential
 from minadv.models import cnn
-from minadv.parallel import chunk_size, map_chunks, one_blas_thread, run_chunks
+from minadv.parallel import (
+    chunk_size,
+    map_chunks,
+    one_blas_thread,
+    run_chunks,
+    single_thread,
+)
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -121,6 +127,19 @@ class TestRunChunks:
         assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
 
     @pytest.mark.usefixtures("three_cores")
+    def test_on_a_single_thread_until_the_block_ends(self):
+        def work(x):
+            time.sleep(0.01)
+            return threading.get_ident()
+
+        before = blas_threads()
+        with single_thread():
+            assert set(run_chunks(work, np.arange(6), chunk=1)) == {threading.get_ident()}
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+        assert len(set(run_chunks(work, np.arange(6), chunk=1))) > 1
+
+    @pytest.mark.usefixtures("three_cores")
     def test_calls_from_several_threads_at_once(self):
         found = [None] * 6
 
@@ -189,13 +208,19 @@ class TestChunkSize:
             assert dtype == np.float32
             return self.size
 
-    @pytest.mark.parametrize("size", [1, 2**12, 2**14, 2**16 + 1, 2**18, 2**40])
+    @pytest.mark.parametrize("size", [1, 2**12, 2**14, 2**16 + 1, 2**18, parallel.CHUNK_BYTES])
     def test_a_power_of_two_that_fits_the_cache_within_limits(self, size):
         chunk = chunk_size(self.Known(size), self.x)
         assert parallel.LEAST <= chunk <= parallel.MOST
         assert chunk & (chunk - 1) == 0
         assert chunk * size <= parallel.CHUNK_BYTES or chunk == parallel.LEAST
         assert 2 * chunk * size > parallel.CHUNK_BYTES or chunk == parallel.MOST
+
+    def test_an_example_that_does_not_fit_is_a_chunk(self):
+        assert chunk_size(self.Known(parallel.CHUNK_BYTES + 1), self.x) == 1
+        assert chunk_size(self.Known(2**40), self.x) == 1
+        large = np.broadcast_to(np.float32(0), (5, 512, 512, 3))
+        assert chunk_size(len, large) == parallel.LEAST  # only guessed
 
     def test_it_depends_on_model_and_example_alone(self, monkeypatch):
         model = Sequential(Flatten(), Dense(64, 100), ReLU())

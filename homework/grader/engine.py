@@ -1,41 +1,19 @@
 """Checks with points, run on random examples against a submission in its sandbox.
 
 A homework is a module with ``HOMEWORK = Homework(...)``. A check is a function of one
-:class:`Grading`: it draws examples, calls the student's functions, and fails with a sentence. Each
-check runs twice, on public data for 3/5 of its points and on hidden data for 2/5; an internal error
-is ours, and gives no score at all.
+:class:`~homework.grader.grading.Grading`: it draws examples, calls the student's functions, and
+fails with a sentence. Each check runs twice, on public data for 3/5 of its points and on hidden
+data for 2/5; an internal error is ours, and gives no score at all.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
-
 from homework.grader.course import Course
-from homework.grader.sandbox import Ended, Raised, Sandbox, Served
-
-MOST_CALLS = 400  # of examples in one check; later ones pass unseen, which ends the shrinking
-
-
-class Failed(Exception):
-    """A property does not hold: ``why``, ``expected``, and the call that showed it."""
-
-    def __init__(self, why: str, expected=None, call=None, returned=None, picture: str = ""):
-        super().__init__(why)
-        self.why, self.expected, self.call, self.returned = why, expected, call, returned
-        self.picture, self.tries = picture, 0
-
-
-class Halt(BaseException):
-    """The check cannot go on (timeout, death, a missing function); Hypothesis must not catch it."""
-
-    def __init__(self, status: str, why: str):
-        super().__init__(why)
-        self.status, self.why = status, why
+from homework.grader.grading import Failed, Grading, Halt
+from homework.grader.sandbox import Ended, Raised, Sandbox
 
 
 @dataclass(frozen=True)
@@ -55,6 +33,28 @@ class Check:
     replaced: tuple[str, ...] = ()
 
 
+def worth(points: int, says: str, *calls: str, replaced: tuple[str, ...] = ()):
+    """Decorator: the function ``b2(grading)`` becomes the check "B2" (see :class:`Check`)."""
+
+    def decorate(run: Callable) -> Check:
+        return Check(run.__name__.upper(), points, says, run, calls, replaced)
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What the optional function ``challenge`` of the student's file is ranked by, for no points.
+
+    ``run(grading)`` gives the number, or raises :class:`Failed`. ``order``: "asc" where less is
+    better, else "desc".
+    """
+
+    name: str
+    order: str
+    run: Callable
+
+
 @dataclass(frozen=True)
 class Homework:
     """``name`` "hw2"; ``title``; ``hours``; ``needs`` (lessons); ``parts`` {"A": title};
@@ -70,6 +70,7 @@ class Homework:
     call_seconds: int = 5
     seconds: int = 120
     megabytes: int = 512
+    challenge: Challenge | None = None
 
 
 @dataclass
@@ -92,150 +93,6 @@ class Outcome:
         return self.most if self.status == "ok" else 0
 
 
-@dataclass(frozen=True)
-class Call:
-    """What was called, for the report and for the line to paste."""
-
-    name: str
-    arguments: tuple
-    keywords: dict
-
-
-class Grading:
-    """What a check sees: the course, random examples, and the student's functions."""
-
-    def __init__(self, sandbox: Sandbox, check: Check, course: Course, reference, *, hidden, scale):
-        self.sandbox, self.check, self.course, self.reference = sandbox, check, course, reference
-        self.hidden = hidden
-        self.count = {"full": (60, 200), "small": (20, 40)}[scale][hidden]
-        text = f"{course.seed}:{check.id}:{hidden}"
-        self.seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-        self.rng = np.random.default_rng(self.seed)  # for what is no Hypothesis example
-        self.warned: list[str] = []
-        self.last: tuple = (None, None)
-        self.tries = 0
-
-    def examples(self, *strategies):
-        """Decorator: run the function on examples drawn from ``strategies``; the smallest failure
-        is raised."""
-
-        def run(f):
-            verdicts = {}
-
-            def once(*values):
-                key = _key(values)
-                if key not in verdicts:
-                    if len(verdicts) >= MOST_CALLS:
-                        return
-                    verdicts[key] = None
-                    try:
-                        f(*values)
-                    except Failed as failure:
-                        verdicts[key] = failure
-                if verdicts[key] is not None:
-                    raise verdicts[key]
-
-            configured = settings(
-                max_examples=self.count,
-                deadline=None,
-                database=None,
-                report_multiple_bugs=False,
-                print_blob=False,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            )
-            try:
-                configured(
-                    seed(self.seed)(given(*strategies)(_positional(once, len(strategies))))
-                )()
-            except Failed as failure:
-                failure.tries = len(verdicts)
-                raise failure.with_traceback(None) from None
-            return f
-
-        return run
-
-    def call(self, name: str, *arguments, shape=None, kind: str = "f", parts=None, **keywords):
-        """The student's ``name(*arguments, **keywords)``, as a finite array of ``shape`` and dtype
-        ``kind``.
-
-        ``kind``: "f", "i" (integers) or "any" (no check at all). ``parts``: a list of shapes where
-        a tuple of arrays is expected. A :class:`Served` among the arguments is a function of ours.
-        """
-        call = Call(name, arguments, keywords)
-        self.last = (call, None)
-        served = {f: Served(getattr(self.reference, f)) for f in self.check.replaced}
-        try:
-            value, warned = self.sandbox.call(name, *arguments, replaced=served, **keywords)
-        except Raised as error:
-            if error.kind == "NotImplementedError":
-                raise Halt("not written", "not written yet") from None
-            where = f"\n{error.lines}" if error.lines else ""
-            self.fail(f"your code raised {error.kind}: {error.text}{_advice(error)}{where}")
-        except Ended as error:
-            raise Halt("failed", str(error)) from None
-        self.warned = warned
-        self.last = (call, value)
-        if kind == "any":
-            return value
-        if parts is None:
-            return self._array(value, shape, kind, "it")
-        if not isinstance(value, (tuple, list)) or len(value) != len(parts):
-            self.fail(f"it is no tuple of {len(parts)} arrays")
-        return tuple(
-            self._array(v, s, kind, f"part {i}")
-            for i, (v, s) in enumerate(zip(value, parts, strict=True))
-        )
-
-    def raises(self, kind: str, name: str, *arguments, **keywords) -> bool:
-        """Whether the student's function raises ``kind``, "ValueError" for instance."""
-        self.last = (Call(name, arguments, keywords), None)
-        served = {f: Served(getattr(self.reference, f)) for f in self.check.replaced}
-        try:
-            value, _ = self.sandbox.call(name, *arguments, replaced=served, **keywords)
-        except Raised as error:
-            if error.kind == "NotImplementedError":
-                raise Halt("not written", "not written yet") from None
-            return error.kind == kind
-        except Ended as error:
-            raise Halt("failed", str(error)) from None
-        self.last = (self.last[0], value)
-        return False
-
-    def _array(self, value, shape, kind, what):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            value = np.asarray(value)
-        if not isinstance(value, np.ndarray):
-            self.fail(f"{what} is of type {type(value).__name__}, expected an array")
-        if value.dtype.kind not in {"f": "fiu", "i": "iu"}[kind]:
-            self.fail(
-                f"{what} is an array of {value.dtype}, expected "
-                f"{'numbers' if kind == 'f' else 'integers'}"
-            )
-        if shape is not None and value.shape != tuple(shape):
-            self.fail(f"{what} has shape {value.shape}, expected {tuple(shape)}")
-        if not np.isfinite(value).all():
-            self.fail(f"{what} holds numbers that are not finite (NaN or infinity)")
-        return value
-
-    def fail(self, why: str, expected=None, picture: str = ""):
-        """Fail with a sentence, and with the last call and what it returned."""
-        raise Failed(why, expected, *self.last, picture=picture)
-
-    def expect(self, holds, why: str, expected=None):
-        """Fail unless ``holds``."""
-        if not holds:
-            self.fail(why, expected)
-
-    def close(self, value, expected, why: str, tolerance: float = 1e-12, scale: float = 1.0):
-        """Fail unless ``|value - expected| <= tolerance * max(scale, |expected|)`` everywhere (0:
-        equal)."""
-        expected = np.asarray(expected)
-        off = np.abs(np.asarray(value, float) - expected)
-        if not (off <= tolerance * np.maximum(scale, np.abs(expected))).all():
-            self.fail(f"{why} (off by {off.max():.3g})", expected)
-
-
 def grade(
     homework: Homework,
     source: bytes | None,
@@ -247,38 +104,66 @@ def grade(
     scale="full",
     report=None,
     call_seconds=None,
+    factor: float = 1,
     usage=None,
 ):
     """Run the checks on a submission and return its outcomes; ``report(outcomes)`` is called after
     each.
 
     Every check runs, whatever failed before it. ``source``: the file's bytes, or None where there
-    is none. ``call_seconds``: instead of the homework's. ``usage``: a dict that gets the child's
-    CPU seconds and peak KiB.
+    is none. ``call_seconds``: instead of the homework's. ``factor``: of all limits of time.
+    ``usage``: a dict that gets the child's CPU seconds and peak KiB.
     """
-    from homework.grader.stubs import reference_of
-
-    reference = reference_of(homework.name)
     chosen = [c for c in homework.checks if c.id.startswith(only)]
     outcomes = [Outcome(c, h) for c in chosen for h in (False, True) if (hidden if h else public)]
     report = report or (lambda outcomes: None)
     report(outcomes)
-    limits = {"call_seconds": call_seconds or homework.call_seconds, "seconds": homework.seconds}
-    with Sandbox(
-        source or b"", homework.name, homework.kit, megabytes=homework.megabytes, **limits
-    ) as box:
+    with _sandbox(homework, source, factor, call_seconds) as box:
         for outcome in outcomes:
-            grading = Grading(
-                box, outcome.check, course, reference, hidden=outcome.hidden, scale=scale
-            )
+            box.forget()
+            grading = _grading(homework, box, outcome.check, course, outcome.hidden, scale)
             _run(outcome, grading, box)
             outcome.notes += [f"NumPy said: {w}" for w in grading.warned]
-            if outcome.status == "failed" and (printed := box.printed() or box.last_printed):
+            if outcome.status == "failed" and (printed := box.printed().strip()):
                 outcome.notes.append(f"your code printed: {printed}")
             report(outcomes)
     if usage is not None:
         usage |= {"cpu": round(box.spent, 2), "peak": box.peak}
     return outcomes
+
+
+def measure(homework: Homework, source: bytes | None, course: Course):
+    """``(value, why)``: what the student's ``challenge`` reached on hidden data, or why nothing.
+
+    Both are empty where the homework or the file has none.
+    """
+    if homework.challenge is None or source is None or b"def challenge(" not in source:
+        return None, ""
+    check = Check("challenge", 0, homework.challenge.name, None, ("challenge",))
+    with _sandbox(homework, source, factor=2) as box:
+        grading = _grading(homework, box, check, course, hidden=True, scale="full")
+        try:
+            box.start()
+            return float(homework.challenge.run(grading)), ""
+        except (Failed, Halt, Raised, Ended) as error:
+            return None, getattr(error, "why", str(error))
+
+
+def _sandbox(homework: Homework, source: bytes | None, factor: float = 1, call_seconds=None):
+    return Sandbox(
+        source or b"",
+        homework.name,
+        homework.kit,
+        call_seconds=(call_seconds or homework.call_seconds) * factor,
+        seconds=int(homework.seconds * factor),
+        megabytes=homework.megabytes,
+    )
+
+
+def _grading(homework: Homework, box: Sandbox, check: Check, course: Course, hidden, scale):
+    from homework.grader.stubs import reference_of
+
+    return Grading(box, check, course, reference_of(homework.name), hidden=hidden, scale=scale)
 
 
 def _run(outcome: Outcome, grading: Grading, box: Sandbox):
@@ -302,23 +187,3 @@ def _run(outcome: Outcome, grading: Grading, box: Sandbox):
     except Exception as error:  # ours: the teacher is told, and no score is given
         outcome.status = "internal error"
         outcome.failure = Failed(f"{type(error).__name__}: {error}")
-
-
-def _advice(error: Raised) -> str:
-    return (
-        " (an argument was changed in place: work on a copy)" if "read-only" in error.text else ""
-    )
-
-
-def _key(value):
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tobytes()
-    if isinstance(value, (tuple, list)):
-        return tuple(_key(v) for v in value)
-    return repr(value)
-
-
-def _positional(f: Callable, count: int):
-    """``f`` with ``count`` named arguments: Hypothesis does not take ``*values``."""
-    names = ", ".join("abcdefgh"[:count])
-    return eval(f"lambda {names}: f({names})", {"f": f})

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+import re
+import textwrap
 
-from homework.grader.engine import Failed, Homework, Outcome
-from homework.grader.sandbox import Served
+from homework.grader.engine import Homework, Outcome
+from homework.grader.grading import Failed
+from homework.grader.values import image_before, numbers, picture, python, worst
 
 WORDS = {"ok": "ok", "failed": "NO", "not written": "--", "not run": "--", "internal error": "??"}
+OURS = "The grader failed here, not you. Tell your teacher."
+WIDTH, INDENT = 89, " " * 11  # together 100 columns
+_ASCII = str.maketrans(
+    {"·": "*", "ε": "eps", "σ": "sigma", "‖": "||", "²": "^2", "³": "^3", "≤": "<=", "≥": ">="}
+    | {"₁": "_1", "₂": "_2", "×": "x", "–": "-", "’": "'", "∞": "inf"}
+)
 
 
-def numbers(v) -> str:
-    """A value in a line: arrays of at most 24 numbers in full, else the shape and the first
-    five."""
-    if isinstance(v, np.ndarray):
-        if v.size > 24:
-            first = ", ".join(f"{a:.6g}" for a in v.ravel()[:5])
-            return f"array of shape {v.shape}: {first}, ..."
-        return np.array2string(v, separator=", ", max_line_width=10**6, floatmode="unique").replace(
-            "\n", ""
-        )
-    if isinstance(v, (tuple, list)):
-        return "(" + ", ".join(map(numbers, v)) + ")"
-    if isinstance(v, Served):
-        return v.source or ("model" if v.kind == "model" else "a function")
-    if isinstance(v, np.random.SeedSequence):
-        return f"np.random.default_rng({v.entropy})"
-    text = repr(v)
-    return text if len(text) <= 200 else text[:200] + "..."
-
-
-def python(v) -> str:
-    """``v`` as Python source that makes it bit for bit, or an empty text where that is too long."""
-    if isinstance(v, (np.ndarray, np.generic)):
-        v = np.asarray(v)
-        if v.size > 24:
-            return ""
-        body = repr(v.tolist()).replace("inf", "np.inf").replace("nan", "np.nan")
-        kind = "" if v.dtype in (np.float64,) and v.size else f", np.{v.dtype.name}"
-        array = f"np.array({body}{kind})"
-        return array if v.size else f"np.zeros({v.shape}, np.{v.dtype.name})"
-    if isinstance(v, tuple):
-        parts = [python(a) for a in v]
-        return f"({', '.join(parts)},)" if all(parts) else ""
-    if isinstance(v, Served):
-        return v.source
-    if isinstance(v, np.random.SeedSequence):
-        return f"np.random.default_rng({v.entropy})"
-    return repr(v)
+def plain(text: str) -> str:
+    """``text`` in ASCII, for readers and terminals that have nothing else."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode()
 
 
 def called(failure: Failed, text=numbers) -> str:
@@ -57,6 +30,12 @@ def called(failure: Failed, text=numbers) -> str:
     return f"{call.name}({', '.join(pieces)})" if all(pieces) else ""
 
 
+def _labeled(label: str, text: str) -> list[str]:
+    """``text`` after its label, in lines that stay below 100 columns."""
+    lines = textwrap.wrap(text, WIDTH, initial_indent=f"{label:<11}", subsequent_indent=INDENT)
+    return lines or [label]
+
+
 def lines_of(
     failure: Failed, homework: Homework, outcome: Outcome, folder: str = "DIR"
 ) -> list[str]:
@@ -64,14 +43,16 @@ def lines_of(
     why, *more = failure.why.splitlines() or [""]
     lines = []
     if failure.call is not None:
-        lines.append(f"called     {called(failure)}")
+        lines += _labeled("called", called(failure))
         if failure.returned is not None:
-            lines.append(f"returned   {numbers(failure.returned)}")
+            lines += _labeled("returned", numbers(failure.returned))
     if failure.expected is not None:
-        lines.append(f"expected   {numbers(failure.expected)}")
-    lines.append(f"why        {why}")
-    lines += [f"           {line}" for line in more]
-    lines += failure.picture.splitlines()
+        lines += _labeled("expected", numbers(failure.expected))
+        if far := worst(failure.returned, failure.expected):
+            lines += _labeled("far off at", far)
+    lines += _labeled("why", why)
+    lines += [INDENT + line for line in more]
+    lines += [INDENT + line for line in failure.picture.splitlines() or _picture(failure)]
     if failure.tries:
         lines.append(f"This is the smallest case found in {failure.tries} tries.")
     if not outcome.hidden:
@@ -86,6 +67,29 @@ def lines_of(
     return lines
 
 
+def _picture(failure: Failed) -> list[str]:
+    """The picture of an image that came back, the one that the sentence names."""
+    if failure.call is None:
+        return []
+    before = image_before(failure.call.arguments, failure.returned)
+    if before is None:
+        return []
+    named = re.search(r"\bimage (\d+)", failure.why)
+    return picture(before, failure.returned, int(named[1]) if named else None)
+
+
+def details(homework: Homework, o: Outcome, folder: str = "DIR") -> list[str]:
+    """What a report says under the line of one check."""
+    if o.status == "internal error":
+        return [OURS]
+    if o.status == "not written" or o.failure is None:
+        return []
+    lines = lines_of(o.failure, homework, o, folder)
+    if o.status == "failed":
+        lines += [line for note in o.notes for line in note.splitlines()]
+    return lines
+
+
 def report(homework: Homework, outcomes: list[Outcome], folder: str = "DIR") -> str:
     """The whole report, part by part; the same text everywhere."""
     lines = []
@@ -94,18 +98,11 @@ def report(homework: Homework, outcomes: list[Outcome], folder: str = "DIR") -> 
         if not own:
             continue
         score = f"{sum(o.points for o in own)} of {sum(o.most for o in own)}"
-        lines += ["", f"{part}  {title:<72} {score:>10}"]
+        lines += ["", f"{part}  {title:<80} {score:>12}"]
         for o in own:
-            says = o.check.says + (" (hidden data)" if o.hidden else "")
-            lines.append(
-                f"   {WORDS[o.status]}  {o.check.id}  {says:<64} {o.points:>3} of {o.most:>3}"
-            )
-            if o.status == "not written":
-                lines.append("           not written yet")
-            elif o.status == "internal error":
-                lines.append("           The grader failed here, not you. Tell your teacher.")
-            elif o.failure is not None:
-                lines += [f"           {line}" for line in lines_of(o.failure, homework, o, folder)]
-            if o.status == "failed":
-                lines += [f"           {line}" for note in o.notes for line in note.splitlines()]
+            says = o.check.says + (" (hidden)" if o.hidden else "")
+            points = f"{o.points:>2} of {o.most:>2}"
+            end = "not written" if o.status == "not written" else points
+            lines.append(f"   {WORDS[o.status]}  {o.check.id}  {says:<72} {end:>12}")
+            lines += [f"           {line}" for line in details(homework, o, folder)]
     return "\n".join(lines[1:]) + "\n"

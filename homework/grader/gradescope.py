@@ -14,11 +14,13 @@ import zipfile
 from pathlib import Path
 
 import minadv
-from homework.grader.classroom import _trained, files_of, pick
+from homework.grader.classroom import trained
 from homework.grader.course import Course
-from homework.grader.engine import Failed, Outcome, grade
+from homework.grader.engine import Outcome, grade, measure
+from homework.grader.grading import Failed
 from homework.grader.results import write_results
 from homework.grader.stubs import ROOT, load
+from homework.grader.submissions import files_of, pick
 from minadv.files import write_whole
 
 SETUP = """#!/usr/bin/env bash
@@ -69,8 +71,8 @@ def write(name: str, seed: str, out: Path) -> int:
             base = ROOT.parent if path.is_relative_to(ROOT) else Path(minadv.__file__).parent.parent
             archive.write(path, path.relative_to(base).as_posix())
         for c in {public.seed: public, seed: course}.values():
-            weights = c.path.read_bytes() if c.path.is_file() else _trained(c)
-            archive.writestr(f"homework/courses/{c.seed}.npz", weights)
+            weights = c.path.read_bytes() if c.path.is_file() else trained(c)
+            archive.writestr(f"homework/courses/{c.path.name}", weights)
     print(
         f"{out}: upload it as the autograder, Ubuntu 22.04 or later. Keep the course's seed secret."
     )
@@ -119,8 +121,10 @@ def run(root: Path, name: str, visible: bool = False, scale: str = "full"):
         write_results(path, homework, zeros, done=False, visible=visible, **extra)
 
     grade(homework, source, Course(folder=folder), hidden=False, scale=scale, report=keep)
-    grade(homework, source, Course(seed, folder), public=False, scale=scale, report=keep)
-    extra["seconds"] = round(time.monotonic() - started, 1)
+    hidden = Course(seed, folder)
+    grade(homework, source, hidden, public=False, scale=scale, report=keep)
+    extra["challenge"], extra["challenge_why"] = measure(homework, source, hidden)
+    extra["seconds"] = time.monotonic() - started
     write_results(path, homework, zeros, done=True, visible=visible, **extra)
 
 

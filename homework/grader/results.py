@@ -13,19 +13,28 @@ UNFINISHED = "The grader did not finish. The checks that were not reached have 0
 
 
 def write_results(
-    path: Path, homework: Homework, outcomes: list[Outcome], *, done: bool, visible=False, **extra
+    path: Path,
+    homework: Homework,
+    outcomes: list[Outcome],
+    *,
+    done: bool,
+    visible=False,
+    seconds: float | None = None,
+    challenge: float | None = None,
+    **extra,
 ):
     """Write the outcomes; the score is the sum of the tests and of nothing else.
 
-    ``visible``: show hidden checks at once, not only after the grades are published. With an
-    internal error there is no score at all.
+    ``visible``: show hidden checks at once, not only after the grades are published. ``seconds``:
+    how long it took. ``challenge``: the number for the leaderboard. ``extra`` is kept as it is.
+    With an internal error there is no score at all.
     """
     tests = [
         {
             "score": o.points,
             "max_score": o.most,
             "status": "passed" if o.status == "ok" else "failed",
-            "name": o.check.says + (" (hidden data)" if o.hidden else ""),
+            "name": o.check.says + (" (hidden)" if o.hidden else ""),
             "number": o.check.id,
             "output": "```\n"
             + "\n".join(lines_of(o.failure, homework, o)).replace("```", "'''")
@@ -44,6 +53,11 @@ def write_results(
         "tests": tests,
         "extra_data": extra,
     }
+    if seconds is not None:
+        result["execution_time"] = round(seconds, 1)
+    if challenge is not None and homework.challenge is not None:
+        board = {"name": homework.challenge.name, "order": homework.challenge.order}
+        result["leaderboard"] = [board | {"value": round(challenge, 6)}]
     if any(o.status == "internal error" for o in outcomes):
         del result["score"]
         result["output"] = (

@@ -1,31 +1,24 @@
-"""The parent's side of a submission: start the child, call it, answer its questions, limit and end
-it."""
+"""The parent's side of a submission: start the child, call it, answer it, limit it and end it."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-import minadv
-from homework.grader import worker
-from homework.grader.kit import write_kit
+from homework.grader import processes, worker
+from homework.grader.launch import launch
+from homework.grader.serve import Served, check_size
 
 MOST_SOURCE = 1 << 18  # bytes of a submission
-# Where the answers are.
-FORBIDDEN = Path(__file__).parent.parent, Path(minadv.__file__).parent
+MOST_ASKED = 1 << 29  # bytes of the questions and answers of one call, which are all kept
 
 
 class Ended(Exception):
@@ -33,32 +26,15 @@ class Ended(Exception):
 
 
 class Raised(Exception):
-    """The student's function raised: ``kind`` (the class's name), ``text``, ``lines`` of the
-    student."""
+    """The student's function raised: ``kind`` (the class's name), ``text``, its own ``lines``."""
 
     def __init__(self, kind: str, text: str, lines: str, warned: list):
         super().__init__(f"{kind}: {text}")
         self.kind, self.text, self.lines, self.warned = kind, text, lines, warned
 
 
-@dataclass
-class Served:
-    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each
-    question and answer.
-
-    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp``
-    differentiates. ``source``: Python for the line that the student pastes, or nothing.
-    """
-
-    answer: Callable
-    kind: str = "f"
-    source: str = ""
-    asked: list = field(default_factory=list)
-
-
 class Sandbox:
-    """One submission, run by ``python -I`` in a folder and a session of its own. Use as a context
-    manager.
+    """One submission, in a folder, a process and a session of its own. Use as a context manager.
 
     ``source``: bytes of the student's file; ``name``: ``"hw2"``; ``kit``: modules of minadv it may
     see; ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of all
@@ -71,14 +47,11 @@ class Sandbox:
         self.source, self.name, self.kit = source, name, kit
         self.call_seconds, self.seconds, self.megabytes = call_seconds, seconds, megabytes
         self.deaths = 0
-        self.spent = 0.0  # CPU seconds of the processes that ended
+        self.spent = 0.0  # CPU seconds of the processes that ended, and of our answers to them
         self.peak = 0  # KiB, the largest that a process was, where the system says
         self._end = time.monotonic() + 2.5 * seconds
-        self.process = None
-        self.folder = None
-        self._printed = None
-        self._unloadable = None
-        self.last_printed = ""
+        self.process = self.folder = self._printed = self._unloadable = None
+        self._last_printed, self._forgotten = "", 0
         self.functions: list[str] = []
 
     def __enter__(self):
@@ -108,41 +81,14 @@ class Sandbox:
             raise
 
     def _launch(self):
-        home, kit = self.folder / "home", self.folder / "kit"
+        home = self.folder / "home"
         home.mkdir()
-        write_kit(kit, self.kit)
-        shutil.copyfile(worker.__file__, kit / "worker.py")
-        path = home / f"{self.name}.py"
-        path.write_bytes(self.source)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        self._printed = os.open(home / "printed", flags, 0o600)
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        if sys.platform == "win32":
-            environment |= {"SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
-        owner = _other_user(self.folder, home)
-        _adopt_orphans()
-        self._strangers = _children()
-        forbidden = os.pathsep.join(os.path.realpath(f) for f in FORBIDDEN)
-        command = [
-            sys.executable,
-            "-I",
-            "-B",
-            str(kit / "worker.py"),
-            self.name,
-            str(self.folder),
-            forbidden,
-        ]
-        self.process = subprocess.Popen(
-            [*command, *map(str, (self.seconds, self.megabytes, *owner))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=home,
-            env=environment,
-            start_new_session=True,
-            bufsize=0,
-        )
+        self._printed, self._forgotten = os.open(home / "printed", flags, 0o600), 0
+        processes.adopt_orphans()
+        self._strangers = processes.children()
+        limits = self.seconds, self.megabytes
+        self.process = launch(self.folder, self.source, self.name, self.kit, limits)
         self._buffer = bytearray()
         self._deadline(10 + self.call_seconds)
         kind, data = self._receive("while it was loaded")
@@ -186,34 +132,25 @@ class Sandbox:
                 self._die("your program sent something that is no answer")
 
     def printed(self) -> str:
-        """The last 2,000 characters that the student's code printed."""
+        """The last 2,000 characters that the student's code printed since :meth:`forget`."""
         if self._printed is None:
-            return ""
-        os.lseek(self._printed, max(0, os.fstat(self._printed).st_size - 2000), os.SEEK_SET)
-        return os.read(self._printed, 2000).decode("utf-8", "replace")
+            return self._last_printed
+        start = max(self._forgotten, os.fstat(self._printed).st_size - 2000)
+        os.lseek(self._printed, start, os.SEEK_SET)
+        return _printable(os.read(self._printed, 2000).decode("utf-8", "replace"))
+
+    def forget(self):
+        """What was printed so far belongs to an earlier check."""
+        self._last_printed = ""
+        if self._printed is not None:
+            self._forgotten = os.fstat(self._printed).st_size
 
     def end(self):
         """Kill the child and all that it started, and remove its folder."""
         if self.process is not None:
-            self.spent = self._used()
-            self.peak = max(self.peak, _peak(self.process.pid))
-            for _ in range(50):
-                with contextlib.suppress(OSError):
-                    if hasattr(os, "killpg"):
-                        os.killpg(self.process.pid, signal.SIGKILL)
-                with contextlib.suppress(OSError):
-                    self.process.kill()
-                left = [
-                    p for p in _children() if p not in self._strangers and p != self.process.pid
-                ]
-                for p in left:
-                    with contextlib.suppress(OSError):
-                        os.kill(p, signal.SIGKILL)
-                    with contextlib.suppress(OSError):
-                        os.waitpid(p, os.WNOHANG)
-                if not left and self.process.poll() is not None:
-                    break
-                time.sleep(0.01)
+            self.spent = self.used()
+            self.peak = max(self.peak, processes.peak(self.process.pid))
+            processes.kill_all(self.process, self._strangers)
             self.process.wait()
             self.process.stdin.close()
             self.process.stdout.close()
@@ -222,38 +159,45 @@ class Sandbox:
             os.close(self._printed)
             self._printed = None
         if self.folder is not None:
-            with contextlib.suppress(RecursionError):
-                shutil.rmtree(self.folder, ignore_errors=True)
-            if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
-                command = ["rm", "-rf", "--", self.folder]
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    subprocess.run(command, check=False, capture_output=True, timeout=10)
+            processes.remove(self.folder)
             self.folder = None
 
     # ----------------------------------------------------------------------------------- the wire
 
     def _answer(self, served: dict, data: list) -> bytes:
+        """The answer to one question. Its CPU time counts as the student's, and its time waiting
+        for a processor as nobody's."""
+        wall, cpu = time.monotonic(), time.thread_time()
         try:
             f = served[data[0]]
+            check_size(data)
             value = f.answer(*data[1:])
             f.asked.append((data[1:], value))
-            return worker.encode("value", value)
+            self._asked += sum(v.nbytes for v in (*data, value) if isinstance(v, np.ndarray))
+            message = worker.encode("value", value)
         except Exception as error:  # a question that makes no sense: the student hears why
-            return worker.encode("error", f"{type(error).__name__}: {error}"[:1000])
+            message = worker.encode("error", f"{type(error).__name__}: {error}"[:1000])
+        self.spent += time.thread_time() - cpu
+        self._wall_end += time.monotonic() - wall
+        if self._asked > MOST_ASKED:
+            self._die(f"one call asked for more than {MOST_ASKED >> 20} MiB of numbers")
+        return message
 
     def _raised(self, data: list) -> Raised:
         if len(data) != 4 or not all(isinstance(v, str) for v in data[:3]):
             self._die("your program sent something that is no answer")
-        return Raised(*(v[:2000] for v in data[:3]), _texts(data[3]))
+        return Raised(*(_printable(v[:2000]) for v in data[:3]), _texts(data[3]))
 
     def _deadline(self, seconds: float):
         self._limit = seconds
-        self._cpu_end = min(_cpu_seconds(self.process.pid) + seconds, self.seconds - self.spent)
+        self._cpu_end = min(self.used() + seconds, self.seconds)
+        self._asked = 0  # bytes of questions and answers
         self._wall_end = min(time.monotonic() + 4 * seconds, self._end)
+        self._next_look, self._began = 0.0, (time.monotonic(), self.used())
 
-    def _used(self) -> float:
+    def used(self) -> float:
         """CPU seconds so far."""
-        return self.spent + (_cpu_seconds(self.process.pid) if self.process else 0)
+        return self.spent + (processes.cpu_seconds(self.process.pid) if self.process else 0)
 
     def _send(self, message: bytes):
         with contextlib.suppress(BrokenPipeError):  # the next _receive says what happened
@@ -266,23 +210,32 @@ class Sandbox:
         while True:
             if sys.platform == "win32":  # no select on pipes: no limits either
                 return pipe.write(view) if view is not None else os.read(pipe.fileno(), 1 << 16)
+            if time.monotonic() > self._next_look:  # a program that asks and asks must end, too
+                self._look()
             lists = ([], [pipe], []) if view is not None else ([pipe], [], [])
             if any(select.select(*lists, 0.1)):
                 if view is not None:
                     return os.write(pipe.fileno(), view[: select.PIPE_BUF])
                 return os.read(pipe.fileno(), 1 << 16)
-            now = time.monotonic()
-            # One that could run and only waits for its turn is not late: the machine is busy.
-            late = now > self._end or (now > self._wall_end and not _runnable(self.process.pid))
-            if late or _cpu_seconds(self.process.pid) > self._cpu_end:
-                if time.monotonic() > self._end or self._used() >= self.seconds:
-                    self._end = 0  # no further call
-                    self._die(
-                        f"all calls together took more than {self.seconds} CPU seconds, or "
-                        f"{2.5 * self.seconds:g} seconds"
-                    )
-                unit = "seconds" if late else "CPU seconds"
-                self._die(f"took more than {4 * self._limit if late else self._limit:g} {unit}")
+
+    def _look(self):
+        """End the child where it is past a limit."""
+        now = time.monotonic()
+        self._next_look = now + 0.1
+        if now > self._end or self.used() >= self.seconds:
+            self._end = 0  # no further call
+            self._die(
+                f"all calls together took more than {self.seconds} CPU seconds, or "
+                f"{2.5 * self.seconds:g} seconds"
+            )
+        if self.used() > self._cpu_end:
+            self._die(f"took more than {self._limit:g} CPU seconds")
+        # One that could run and waits for its turn is not late, nor one that asks and computes, if
+        # slowly: the machine is busy. It ends by its CPU time.
+        began, used = self._began
+        idle = self.used() - used < (now - began) / 40
+        if now > self._wall_end and idle and not processes.runnable(self.process.pid):
+            self._die(f"took more than {4 * self._limit:g} seconds")
 
     def _receive(self, where: str):
         def fill(enough):
@@ -314,84 +267,17 @@ class Sandbox:
             self._die("your program sent something that is no answer")
 
     def _die(self, why: str):
-        self.last_printed = self.printed()
+        self._last_printed = self.printed()
         self.end()
         self.deaths += 1
         raise Ended(why)
 
 
 def _texts(v) -> list[str]:
-    return [t[:200] for t in v if isinstance(t, str)][:5] if isinstance(v, list) else []
+    found = [t for t in v if isinstance(t, str)] if isinstance(v, list) else []
+    return [_printable(t[:200]) for t in found[:5]]
 
 
-def _stat(pid) -> list[str]:
-    """The fields of ``/proc/PID/stat`` after the name: state, parent, group, session, ..."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
-
-
-def _cpu_seconds(pid: int) -> float:
-    """CPU seconds of a process and of its ended children; 0 where the system does not say."""
-    try:
-        return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, AttributeError):
-        return 0.0
-
-
-def _runnable(pid: int) -> bool:
-    """Whether a process computes, or waits for a processor; False where the system does not say."""
-    try:
-        return _stat(pid)[0] == "R"
-    except (OSError, IndexError):
-        return False
-
-
-def _peak(pid: int) -> int:
-    """The largest that a running process was, in KiB; 0 where the system does not say."""
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open(f"/proc/{pid}/status", encoding="utf-8") as file,
-    ):
-        for line in file:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0
-
-
-def _children() -> set[int]:
-    """Processes whose parent we are and whose session is not ours: what submissions left behind."""
-    if not sys.platform.startswith("linux"):
-        return set()
-    found = set()
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            if entry.isdigit():
-                stat = _stat(entry)
-                if int(stat[1]) == os.getpid() and int(stat[3]) != os.getsid(0):
-                    found.add(int(entry))
-    return found
-
-
-def _adopt_orphans():
-    """On Linux, become the parent of processes that a child left behind, so that they can be
-    found."""
-    if sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-
-
-def _other_user(folder: Path, home: Path) -> tuple[int, int]:
-    """Where we are root, the user and group that the child becomes: ``student`` or nobody. Else -1,
-    -1."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return -1, -1
-    import pwd
-
-    for name in ("student", "nobody"):
-        with contextlib.suppress(KeyError):
-            user = pwd.getpwnam(name)
-            os.chmod(folder, 0o755)
-            for path in (home, *home.iterdir()):
-                os.chown(path, user.pw_uid, user.pw_gid)
-            return user.pw_uid, user.pw_gid
-    raise RuntimeError("grading as root needs a user named student or nobody")
+def _printable(text: str) -> str:
+    """Nothing that a terminal obeys, and nothing that cannot be written to a file."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

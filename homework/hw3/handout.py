@@ -1,32 +1,29 @@
 # %% [markdown]
 # # Homework 3: iterated FGSM and PGD
 #
-# You write six functions in `hw3.py`. Each part below says why, and ends with a cell to explore
-# with. The cells say "not written yet" until you have written the part.
+# Mirrors: C1, C2, D4, E6.
+#
+# Before: lesson 4. Hours: 9.
+#
+# You will:
+#
+# - take many small steps instead of one, and ask for the gradient before each;
+# - project onto a ball, and draw from it uniformly;
+# - keep the best of all that was seen;
+# - put them together as PGD, and turn twos into sixes.
+#
+# You write six functions in `hw3.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw3 .` in this folder.
 
 # %%
-from pathlib import Path
-
 import hw3
 import numpy as np
+from given import images, labels, model, show
 
-from minadv import models, vjp
-
-FOLDER = Path(hw3.__file__).parent / "data"
-with np.load(FOLDER / "digits.npz") as file:
-    images, labels = file["x"], file["y"]
-model = models.load_weights(models.mlp((64,)), FOLDER / "model.npz")
-
-
-def show(explore):
-    """Run one cell, and say so where its part is not written yet."""
-    try:
-        explore()
-    except NotImplementedError as gap:
-        print(f"not written yet: {gap}")
-
+from minadv import vjp
 
 # %% [markdown]
 # ## A. Iterated FGSM

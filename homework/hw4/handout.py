@@ -1,40 +1,29 @@
 # %% [markdown]
 # # Homework 4: JSMA, few pixels
 #
-# You write five functions in `hw4.py`. Each part below says why, and ends with a cell to explore
-# with. The cells say "not written yet" until you have written the part.
+# Mirrors: D5.
+#
+# Before: lesson 6. Hours: 8.
+#
+# You will:
+#
+# - compute how each pixel moves the target and all other classes;
+# - rank pixels, and pairs of pixels, by their saliency;
+# - put them together as JSMA, and turn twos into sixes by a few pixels.
+#
+# You write five functions in `hw4.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw4 .` in this folder.
 
 # %%
-from pathlib import Path
-
 import hw4
 import numpy as np
+from given import draw, images, labels, model, show
 
-from minadv import models
-
-FOLDER = Path(hw4.__file__).parent / "data"
-with np.load(FOLDER / "digits.npz") as file:
-    images, labels = file["x"], file["y"]
-model = models.load_weights(models.mlp((64,)), FOLDER / "model.npz")
 two = images[(labels == 2) & (model(images).argmax(axis=1) == 2)][:1]
 six = np.array([6])
-
-
-def show(explore):
-    """Run one cell, and say so where its part is not written yet."""
-    try:
-        explore()
-    except NotImplementedError as gap:
-        print(f"not written yet: {gap}")
-
-
-def draw(row):
-    """Print an 8x8 image as text."""
-    for line in row.reshape(8, 8):
-        print("".join(" .:-=+*#%@"[int(v * 9.99)] for v in line))
-
 
 # %% [markdown]
 # ## A. The forward derivative

@@ -1,34 +1,28 @@
 # %% [markdown]
 # # Homework 5: DeepFool, the shortest way out
 #
+# Mirrors: E7.
+#
+# Before: lesson 7. Hours: 7.
+#
+# You will:
+#
+# - find the nearest of several hyperplanes, in two norms;
+# - step onto it, and a little beyond;
+# - repeat that on a network, and measure how far its images are from another label.
+#
 # FGSM fixes the size of the change and asks whether the label changes. DeepFool asks how small the
-# change can be. You write three functions in `hw5.py`. Each part below says why, and ends with a
-# cell to explore with. The cells say "not written yet" until you have written the part.
+# change can be. You write three functions in `hw5.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw5 .` in this folder. The checks start from small
 # cases that you can compute by hand.
 
 # %%
-from pathlib import Path
-
 import hw5
 import numpy as np
-
-from minadv import models
-
-FOLDER = Path(hw5.__file__).parent / "data"
-with np.load(FOLDER / "digits.npz") as file:
-    images, labels = file["x"], file["y"]
-model = models.load_weights(models.mlp((64,)), FOLDER / "model.npz")
-
-
-def show(explore):
-    """Run one cell, and say so where its part is not written yet."""
-    try:
-        explore()
-    except NotImplementedError as gap:
-        print(f"not written yet: {gap}")
-
+from given import images, model, show
 
 # %% [markdown]
 # ## A. Differences of logits

@@ -7,17 +7,20 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from homework.grader.engine import Check, Grading, Homework
+from homework.grader.engine import Homework, worth
+from homework.grader.grading import Grading
 from homework.grader.serve import function
 from homework.grader.strategies import pixels, sizes, whole
+from homework.hw6 import cases
+from homework.hw6.attack_checks import EARLIER, e1, e2
+from homework.hw6.challenge import CHALLENGE
 
-POPULATION, BUDGET, PIXELS = 40, 1040, 3
 TOP = float(np.nextafter(8, 0))
-seeds = st.integers(0, 2**31).map(np.random.SeedSequence)
 
 
+@worth(10, "three partners that differ from c and from each other", "partners")
 def a1(g: Grading):
-    @g.examples(st.integers(4, 9), seeds)
+    @g.examples(st.integers(4, 9), cases.seeds)
     def _(P, rng):
         p = g.call("partners", P, rng, shape=(P, 3), kind="i")
         for c, row in enumerate(p.tolist()):
@@ -31,11 +34,7 @@ def a1(g: Grading):
             )
 
 
-def _chi2(counts) -> float:
-    expected = counts.sum() / counts.size
-    return float(((counts - expected) ** 2 / expected).sum())
-
-
+@worth(5, "all choices are equally likely, and rows are independent", "partners")
 def a2(g: Grading):
     """A right solution exceeds 110, with 23 or 15 degrees of freedom, once in 10^12 times."""
     calls = 24 * g.count
@@ -50,33 +49,31 @@ def a2(g: Grading):
     for c in range(5):
         triples, counts = np.unique(p[:, c] @ [25, 5, 1], return_counts=True)
         counts = np.concatenate([counts, np.zeros(max(0, 24 - len(triples)))])
-        far = _chi2(counts)
-        g.expect(
-            len(triples) <= 24 and far < 110,
+        far = cases.chi2(counts)
+        g.expect(len(triples) <= 24, f"P = 5: row {c} has {len(triples)} choices, expected 24")
+        g.at_most(
+            "chi-square of 24 triples",
+            far,
+            110,
             f"P = 5: in {calls} calls the 24 choices of row {c} came from {counts.min():.0f} to "
             f"{counts.max():.0f} times, expected about {calls / 24:.0f}: not equally likely",
         )
         for d in range(c):
             pairs = np.bincount(5 * p[:, c, 0] + p[:, d, 0], minlength=25).reshape(5, 5)
             pairs = np.delete(np.delete(pairs, c, axis=0), d, axis=1)
-            g.expect(
-                _chi2(pairs) < 110,
+            g.at_most(
+                "chi-square of 16 pairs",
+                cases.chi2(pairs),
+                110,
                 f"P = 5: the first partners of rows {d} and {c} depend on each other: in {calls} "
                 f"calls their 16 pairs came from {pairs.min()} to {pairs.max()} times, expected "
                 f"about {calls / 16:.0f}: each row is drawn by itself",
             )
 
 
-@st.composite
-def _populations(draw):
-    n, d = draw(st.integers(4, 6)), draw(st.integers(1, 4))
-    rows = st.permutations(range(n)).map(lambda v: v[:3])
-    p = np.array([draw(rows) for _ in range(n)])
-    return draw(whole((n, d))), p, draw(st.sampled_from([0.5, 0.25, 1.0, 0.0]))
-
-
+@worth(5, "the mutant is X[p1] + F (X[p2] - X[p3])", "mutant")
 def b1(g: Grading):
-    @g.examples(_populations())
+    @g.examples(cases.populations())
     def _(case):
         X, p, F = case
         right = [[X[i, j] + F * (X[k, j] - X[m, j]) for j in range(X.shape[1])] for i, k, m in p]
@@ -84,12 +81,9 @@ def b1(g: Grading):
         g.close(got, right, "the mutant is X[p1] + F (X[p2] - X[p3])", tolerance=0)
 
 
-def _six(share: float, n: int, sd: float, expected: float) -> bool:
-    return abs(share - expected) <= 6 * sd / math.sqrt(n) + 1e-9
-
-
+@worth(10, "a coordinate comes from V with probability CR, one always", "crossover")
 def b2(g: Grading):
-    @g.examples(st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), seeds)
+    @g.examples(st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), cases.seeds)
     def _(D, CR, rng):
         X, V = np.zeros((3, D)), np.arange(1.0, 3 * D + 1).reshape(3, D)
         U = g.call("crossover", X, V, CR, rng, shape=X.shape)
@@ -104,15 +98,18 @@ def b2(g: Grading):
         rng = np.random.SeedSequence(int(g.rng.integers(2**31)))
         took = g.call("crossover", np.zeros((P, D)), np.ones((P, D)), CR, rng, shape=(P, D))
         expected = CR + (1 - CR) / D
-        sd = math.sqrt(expected * (1 - expected))
+        sd = math.sqrt(expected * (1 - expected) / P)
         for j, share in enumerate(took.mean(axis=0)):
-            g.expect(
-                _six(share, P, sd, expected),
+            g.at_most(
+                "standard deviations of a share",
+                abs(share - expected) / max(sd, 1e-9),
+                6,
                 f"CR = {CR:g}, D = {D}: coordinate {j} came from V in {share:.3f} of {P} rows, "
                 f"expected CR + (1 - CR) / D = {expected:.3f}",
             )
 
 
+@worth(10, "the trial survives if it is no worse", "select")
 def b3(g: Grading):
     @st.composite
     def survivors(draw):
@@ -137,23 +134,11 @@ def b3(g: Grading):
         g.expect((rows == right[0]).all(), "the trial stays if it is no worse: a tie counts", right)
 
 
-@st.composite
-def _searches(draw):
-    d = draw(st.integers(1, 3))
-    low = draw(whole(d, -4, 0))
-    high = low + draw(whole(d, 1, 4))
-    return (
-        low,
-        high,
-        draw(whole(d, -8, 8)),
-        draw(st.integers(4, 6)),
-        draw(st.integers(1, 6)),
-        draw(seeds),
-    )
-
-
+@worth(
+    10, "P * G rows, all in the box; the best is kept", "differential_evolution", replaced=EARLIER
+)
 def c1(g: Grading):
-    @g.examples(_searches())
+    @g.examples(cases.searches())
     def _(case):
         low, high, center, P, G, rng = case
 
@@ -164,7 +149,8 @@ def c1(g: Grading):
                 raise ValueError("far too many rows")
             return ((X - center) ** 2).sum(axis=1)
 
-        objective = function(f)
+        source = f"lambda X: ((X - np.array({center.tolist()}))**2).sum(axis=1)"
+        objective = function(f, source)
         x, history = g.call(
             "differential_evolution",
             objective,
@@ -195,7 +181,7 @@ def _minimum(g: Grading, f, low, high, seed):
         objective,
         low,
         high,
-        POPULATION,
+        cases.POPULATION,
         100,
         0.5,
         0.9,
@@ -205,6 +191,12 @@ def _minimum(g: Grading, f, low, high, seed):
     return x
 
 
+@worth(
+    15,
+    "it finds the minimum of a sphere and the corner of a box",
+    "differential_evolution",
+    replaced=EARLIER,
+)
 def c2(g: Grading):
     for _ in range(5 if g.count > 40 else 2):
         seed = int(g.rng.integers(2**31))
@@ -212,8 +204,10 @@ def c2(g: Grading):
         box = np.full(6, -3.0), np.full(6, 3.0)
         x = _minimum(g, lambda X, c=center: ((X - c) ** 2).sum(axis=1), *box, seed)
         value = float(((x - center) ** 2).sum())
-        g.expect(
-            value < 1e-4,
+        g.at_most(
+            "squared distance from the minimum",
+            value,
+            1e-4,
             f"the squared distance to c in 6 dimensions is {value:.3g} after "
             "100 generations of 40, expected below 1e-4",
             center,
@@ -221,18 +215,13 @@ def c2(g: Grading):
         slope = g.rng.choice([-1.0, 1.0], 6) * g.rng.uniform(0.5, 2, 6)
         x = _minimum(g, lambda X, c=slope: X @ c, *box, seed)
         gap = float(np.abs(x - np.where(slope > 0, -3.0, 3.0)).max())
-        g.expect(
-            gap < 1e-3,
+        g.at_most(
+            "distance from the corner",
+            gap,
+            1e-3,
             f"the least of a linear function is in a corner, and x is {gap:.3g} "
             "away from it, expected below 1e-3",
         )
-
-
-def _paint(image, genes):
-    z = image.copy()
-    for row, column, value in genes:
-        z[math.floor(row), math.floor(column)] = value
-    return z
 
 
 def _painting(g: Grading, genes):
@@ -241,7 +230,7 @@ def _painting(g: Grading, genes):
     @g.examples(genes)
     def _(genes):
         got = g.call("paint", image, genes, shape=(8, 8))
-        right = _paint(image, genes)
+        right = cases.paint(image, genes)
         off = np.argwhere(got != right)
         where = off[0].tolist() if len(off) else None
         g.expect(
@@ -253,6 +242,7 @@ def _painting(g: Grading, genes):
         )
 
 
+@worth(10, "pixels are set, and the later gene wins", "paint")
 def d1(g: Grading):
     place = whole((4, 2), 0, 31).map(lambda a: a / 16)  # rows and columns 0 and 1: genes meet
     wide = whole((4, 2), 0, 127).map(lambda a: a / 16)
@@ -265,110 +255,13 @@ def d1(g: Grading):
     )
 
 
+@worth(5, "places and values at the ends of their range", "paint")
 def d2(g: Grading):
     edge = st.sampled_from([v for k in range(8) for v in (float(k), float(np.nextafter(k + 1, 0)))])
     one = st.tuples(edge, edge, st.sampled_from([0.0, 1.0]))
     _painting(g, st.lists(one, min_size=1, max_size=3).map(lambda v: np.array(v)))
 
 
-def _probabilities(net, most):
-    """``predict`` of a network, that counts its rows and ends after ``most``."""
-    count = [0]
-
-    def predict(x):
-        if np.ndim(x) != 2 or x.shape[1] != 64:
-            raise ValueError(f"predict takes images (n, 64), got an array of shape {np.shape(x)}")
-        count[0] += len(x)
-        if count[0] > most:
-            raise ValueError(f"BudgetUsed: row {most + 1} of {most} was asked for")
-        z = net(x)
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
-
-    return predict
-
-
-def _right(g: Grading, count):
-    net = g.course.models[1 if g.hidden else 0]
-    i = np.flatnonzero(net(g.course.x).argmax(axis=1) == g.course.y)
-    i = g.rng.permutation(i)[:count]
-    return net, g.course.x[i], g.course.y[i]
-
-
-def _success(net, images, labels, attack):
-    return sum(
-        int(net(attack(x, int(y), s)[None]).argmax() != y)
-        for s, (x, y) in enumerate(zip(images, labels, strict=True))
-    )
-
-
-_needed = {}  # course, hidden, scale: what the reference reaches
-
-
-def e1(g: Grading):
-    """Runs of a right solution have a standard deviation of 2 to 3 images."""
-    full = g.count > 40
-    net, images, labels = _right(g, 170 if full else 40)
-    first = int(g.rng.integers(2**30))
-    key = g.course.seed, g.hidden, full
-    if key not in _needed:
-        runs = [
-            _success(
-                net,
-                images,
-                labels,
-                lambda x, y, s, r=r: g.reference.one_pixel(
-                    _probabilities(net, BUDGET),
-                    x,
-                    y,
-                    PIXELS,
-                    BUDGET,
-                    np.random.default_rng([first, r, s]),
-                ),
-            )
-            for r in range(4 if full else 1)
-        ]
-        _needed[key] = math.floor(np.median(runs)) - (14 if full else 8)
-    need = _needed[key]
-    fooled = _success(
-        net,
-        images,
-        labels,
-        lambda x, y, s: g.call(
-            "one_pixel",
-            function(_probabilities(net, 2 * BUDGET)),
-            x,
-            y,
-            PIXELS,
-            BUDGET,
-            np.random.SeedSequence(first + s),
-            shape=(64,),
-        ),
-    )
-    g.expect(
-        fooled >= need,
-        f"{fooled} of {len(images)} images got another label, expected at least {need}",
-    )
-
-
-def e2(g: Grading):
-    net, images, labels = _right(g, 8)
-    for s, (x, y) in enumerate(zip(images, labels, strict=True)):
-        for pixels_, budget in ((PIXELS, BUDGET), (1, 160 + 40 * s)):
-            predict = function(_probabilities(net, 10**9))
-            rng = np.random.SeedSequence(s)
-            z = g.call("one_pixel", predict, x, int(y), pixels_, budget, rng, shape=(64,))
-            rows = sum(len(q[0]) for q, _ in predict.asked)
-            g.expect(rows <= budget, f"{rows} images were asked about, and the budget is {budget}")
-            changed = int((z != x).sum())
-            g.expect(changed <= pixels_, f"{changed} pixels changed, and {pixels_} may")
-            g.expect(
-                z.min() >= 0 and z.max() <= 1,
-                f"pixels are from {z.min():.4g} to {z.max():.4g}, outside 0 and 1",
-            )
-
-
-EARLIER = ("mutant", "select")
 HOMEWORK = Homework(
     name="hw6",
     title="Differential evolution, and the one-pixel attack",
@@ -384,48 +277,6 @@ HOMEWORK = Homework(
     kit=(),
     call_seconds=20,
     seconds=240,
-    checks=(
-        Check("A1", 10, "three partners that differ from c and from each other", a1, ("partners",)),
-        Check(
-            "A2", 5, "all choices are equally likely, and rows are independent", a2, ("partners",)
-        ),
-        Check("B1", 5, "the mutant is X[p1] + F (X[p2] - X[p3])", b1, ("mutant",)),
-        Check(
-            "B2",
-            10,
-            "a coordinate comes from V with probability CR, one always",
-            b2,
-            ("crossover",),
-        ),
-        Check("B3", 10, "the trial survives if it is no worse", b3, ("select",)),
-        Check(
-            "C1",
-            10,
-            "P * G rows, all in the box; the best is kept",
-            c1,
-            ("differential_evolution",),
-            EARLIER,
-        ),
-        Check(
-            "C2",
-            15,
-            "it finds the minimum of a sphere and the corner of a box",
-            c2,
-            ("differential_evolution",),
-            EARLIER,
-        ),
-        Check("D1", 10, "pixels are set, and the later gene wins", d1, ("paint",)),
-        Check("D2", 5, "places and values at the ends of their range", d2, ("paint",)),
-        Check(
-            "E1",
-            15,
-            "three pixels change the label as often as they should",
-            e1,
-            ("one_pixel",),
-            EARLIER,
-        ),
-        Check(
-            "E2", 5, "few pixels, inside 0 and 1, within the budget", e2, ("one_pixel",), EARLIER
-        ),
-    ),
+    challenge=CHALLENGE,
+    checks=(a1, a2, b1, b2, b3, c1, c2, d1, d2, e1, e2),
 )

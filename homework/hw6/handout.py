@@ -1,24 +1,27 @@
 # %% [markdown]
 # # Homework 6: differential evolution, and the one-pixel attack
 #
+# Mirrors: D6.
+#
+# Before: lesson 8. Hours: 9.
+#
+# You will:
+#
+# - write differential evolution: partners, mutants, trials, survivors;
+# - minimize functions that you know, to see that it works;
+# - fool a black box by three pixels, within a budget of questions.
+#
 # Here you do not see the model. You send images, and get probabilities. There is no gradient. You
-# write seven functions in `hw6.py`. Each part below says why, and ends with a cell to explore with.
-# The cells say "not written yet" until you have written the part.
+# write seven functions in `hw6.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw6 .` in this folder.
 
 # %%
-from pathlib import Path
-
 import hw6
 import numpy as np
-
-from minadv import models
-
-FOLDER = Path(hw6.__file__).parent / "data"
-with np.load(FOLDER / "digits.npz") as file:
-    images, labels = file["x"], file["y"]
-model = models.load_weights(models.mlp((64,)), FOLDER / "model.npz")
+from given import images, labels, model, show
 
 
 def predict(x):
@@ -26,14 +29,6 @@ def predict(x):
     z = model(x)
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
-
-
-def show(explore):
-    """Run one cell, and say so where its part is not written yet."""
-    try:
-        explore()
-    except NotImplementedError as gap:
-        print(f"not written yet: {gap}")
 
 
 # %% [markdown]

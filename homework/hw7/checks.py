@@ -8,10 +8,13 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from homework.grader.engine import Check, Grading, Homework
+from homework.grader.engine import Homework, worth
+from homework.grader.grading import Grading
 from homework.grader.serve import affine, function, network
 from homework.grader.strategies import labels, pixels, sizes, whole
-from minadv import models, vjp
+from homework.hw7.challenge import CHALLENGE
+from homework.hw7.robust import accuracy, called
+from minadv import vjp
 
 EPS = 0.15  # of B2
 
@@ -39,6 +42,7 @@ def _call_loss(g: Grading, case):
     return g.call("robust_loss", *case, parts=[(), case[0].shape, ()])
 
 
+@worth(15, "the loss is the worst over the corners of the box", "robust_loss")
 def a1(g: Grading):
     def check(case):
         W, b, X, t, eps = case
@@ -62,6 +66,7 @@ def a1(g: Grading):
         check(case)
 
 
+@worth(10, "its gradient, with the norm's term", "robust_loss")
 def a2(g: Grading):
     """The formula in plain Python, which central differences confirm away from W_i = 0."""
 
@@ -105,6 +110,7 @@ def _attacked(draw):
     )
 
 
+@worth(10, "L(x) + weight * L(x_adv), one attack, the label y", "mixed_loss")
 def b1(g: Grading):
     def check(case):
         W, b, x, x_adv, y, weight = case
@@ -138,60 +144,27 @@ def b1(g: Grading):
         check(case)
 
 
-def _network(parameters):
-    net = models.mlp((64,))
-    net.parameters = {k: np.asarray(parameters[k], v.dtype) for k, v in net.parameters.items()}
-    return net
-
-
-def _robust(net, course, eps) -> float:
-    """Accuracy on the test images under PGD of 40 steps along the gradient of the margin."""
-    x, y = course.x.astype(np.float32), course.y
-    is_y = y[:, None] == np.arange(10)
-    low, high = np.clip(x - eps, 0, 1), np.clip(x + eps, 0, 1)
-    z, right = x, np.ones(len(x), bool)
-    for _ in range(41):
-        logits, pull = vjp(net, z)
-        right &= logits.argmax(axis=1) == y
-        others = np.where(is_y, -np.inf, logits)
-        e = np.exp(others - others.max(axis=1, keepdims=True))
-        g = pull((e / e.sum(axis=1, keepdims=True) - is_y).astype(logits.dtype))
-        z = np.clip(z + np.float32(eps / 8) * np.sign(g), low, high)
-    return float(right.mean())
-
-
-def _trained(g: Grading):
-    x = g.course.digits.x_train.reshape(-1, 64)
-    y = g.course.digits.y_train.astype(np.int64)
-    rng = np.random.SeedSequence(11 if g.hidden else 7)
-    value = g.call("train_robust", x, y, EPS, rng, kind="any")
-    shapes = {k: v.shape for k, v in models.mlp((64,)).parameters.items()}
-    g.expect(
-        isinstance(value, dict) and set(value) == set(shapes),
-        f"it is no dict of the arrays {', '.join(sorted(shapes))}",
-    )
-    for k, shape in shapes.items():
-        v = g._array(value[k], shape, "f", k)
-        g.expect(v.dtype.kind == "f", f"{k} is an array of {v.dtype}, expected floating point")
-    g.last = (g.last[0], None)  # thousands of weights say nothing
-    return _network(value)
-
-
+@worth(15, "PGD leaves an accuracy of 0.42 at eps 0.15", "train_robust")
 def b2(g: Grading):
-    share = _robust(_trained(g), g.course, EPS)
-    g.expect(
-        share >= 0.42,
+    share = accuracy(called(g, "train_robust", EPS), g.course, EPS)
+    g.at_least(
+        "accuracy under PGD",
+        share,
+        0.42,
         f"under PGD of 40 steps with eps {EPS} the accuracy is {share:.3f}, "
         "expected at least 0.42: attack the model as it is in each batch",
     )
 
 
+@worth(5, "clean accuracy is at least 0.90", "train_robust")
 def b3(g: Grading):
-    net = _trained(g)
+    net = called(g, "train_robust", EPS)
     share = float((net(g.course.x).argmax(axis=1) == g.course.y).mean())
-    g.expect(share >= 0.90, f"the accuracy on clean images is {share:.3f}, expected at least 0.90")
+    why = f"the accuracy on clean images is {share:.3f}, expected at least 0.90"
+    g.at_least("accuracy on clean images", share, 0.90, why)
 
 
+@worth(10, "rows are softmax(z / T), for any z and T", "soft_labels")
 def c1(g: Grading):
     @st.composite
     def cases(draw):
@@ -220,6 +193,7 @@ def _masked(net, factor):
     return lambda v: net(v) * np.float32(factor)
 
 
+@worth(10, "the share of images whose gradient is exactly 0", "flat")
 def d1(g: Grading):
     x, y = g.course.x.astype(np.float32), g.course.y
     for net in g.course.models[:2]:
@@ -230,14 +204,16 @@ def d1(g: Grading):
             e = np.exp(z - z.max(axis=1, keepdims=True))
             p = e / e.sum(axis=1, keepdims=True)
             right = (pull(p - np.eye(10, dtype=z.dtype)[y]) == 0).all(axis=1).mean()
-            g.expect(
-                abs(got - right) <= 2.5 / len(x),
+            g.at_most(
+                "images counted otherwise",
+                abs(got - right) * len(x),
+                2.5,
                 f"logits times {factor}: the share is {got:.3f}, and in the dtype of the logits, "
                 f"{z.dtype}, the gradient vanishes at {right:.3f} of the images",
-                right,
             )
 
 
+@worth(10, "two classes: the factor changes nothing", "break_masked")
 def e1(g: Grading):
     @st.composite
     def cases(draw):
@@ -274,6 +250,7 @@ def e1(g: Grading):
         check(case)
 
 
+@worth(15, "ten classes: as many images as without the mask", "break_masked")
 def e2(g: Grading):
     x, y = g.course.x.astype(np.float32), g.course.y
     for net in g.course.models[: 3 if g.hidden else 2]:
@@ -288,8 +265,10 @@ def e2(g: Grading):
             )
             fooled = int((net(z.astype(np.float32)).argmax(axis=1) != y).sum())
             g.last = (g.last[0], None)
-            g.expect(
-                fooled >= need,
+            g.at_least(
+                "images fooled",
+                fooled,
+                need,
                 f"logits times {factor}: {fooled} of {len(x)} images fool the model, "
                 f"expected at least {need}",
             )
@@ -307,33 +286,9 @@ HOMEWORK = Homework(
         "D": "Gradients that vanish",
         "E": "Breaking a masked model",
     },
-    kit=(
-        "backend",
-        "checks",
-        "protocols",
-        "autograd",
-        "ops",
-        "parallel",
-        "windows",
-        "machine",
-        "conv",
-        "files",
-        "layers",
-        "losses",
-        "models",
-        "training",
-    ),
+    kit=("autograd", "ops", "losses", "layers", "models", "training"),
     call_seconds=30,
     seconds=240,
-    checks=(
-        Check("A1", 15, "the loss is the worst over the corners of the box", a1, ("robust_loss",)),
-        Check("A2", 10, "its gradient, with the norm's term", a2, ("robust_loss",)),
-        Check("B1", 10, "L(x) + weight * L(x_adv), one attack, the label y", b1, ("mixed_loss",)),
-        Check("B2", 15, "PGD leaves an accuracy of 0.42 at eps 0.15", b2, ("train_robust",)),
-        Check("B3", 5, "clean accuracy is at least 0.90", b3, ("train_robust",)),
-        Check("C1", 10, "rows are softmax(z / T), for any z and T", c1, ("soft_labels",)),
-        Check("D1", 10, "the share of images whose gradient is exactly 0", d1, ("flat",)),
-        Check("E1", 10, "two classes: the factor changes nothing", e1, ("break_masked",)),
-        Check("E2", 15, "ten classes: as many images as without the mask", e2, ("break_masked",)),
-    ),
+    challenge=CHALLENGE,
+    checks=(a1, a2, b1, b2, b3, c1, d1, e1, e2),
 )

@@ -109,8 +109,8 @@ def text(cells: list[Cell]) -> str:
     return out.getvalue()
 
 
-def notebook(cells: list[Cell], figure) -> str:
-    """An executed notebook (nbformat 4.5); ``figure(shown)`` gives a figure's MIME types."""
+def notebook(cells: list[Cell], figure=None) -> str:
+    """A notebook (nbformat 4.5) with all outputs; ``figure(shown)`` gives a figure's MIME types."""
     return json.dumps(
         {
             "cells": [_json(number, cell, figure) for number, cell in enumerate(cells)],

@@ -113,3 +113,6 @@ class L2Ball:
         part = copy.copy(self)
         part.x = self.x[index]
         return part
+
+
+BALLS: dict[str, type[Ball] | type[L2Ball]] = {"linf": Ball, "l2": L2Ball}

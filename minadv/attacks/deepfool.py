@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from minadv import inference
 from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
+from minadv.attacks.hyperplanes import differences, nearest_hyperplane
 from minadv.attacks.result import AttackResult
-from minadv.autograd import vjp
+from minadv.attacks.scores import leads
 from minadv.backend import Array, array_module
 from minadv.checks import check_choice, check_count, check_images, check_number, largest_size
-from minadv.numerics import length_and_direction, rows
+from minadv.numerics import rows
 from minadv.parallel import in_chunks
 
 NORMS = ("l2", "linf")
-# By how many units in the last place of the largest logit a logit may change with the rest of the
-# batch (matrix products of another shape add up in another order). Measured on MNIST: up to 15.
-LOGIT_ROUNDING = 32
 
 
 def deepfool(
@@ -34,7 +33,7 @@ def deepfool(
     overshoot: float = 0.02,
     steps: int = 50,
     candidates: int = 10,
-    norm: str = "l2",
+    norm: Literal["l2", "linf"] = "l2",
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> AttackResult:
     r"""Step just beyond the nearest boundary of the linearized model, until the label changes.
@@ -46,7 +45,7 @@ def deepfool(
     clipped to ``bounds``, z being the logits at :math:`x_i`. Equivalently
     :math:`x_0 + (1 + \eta) \sum r_i`: the overshoot applies to the accumulated change. For an
     affine model one step is exact: no change smaller than :math:`r_0` reaches another class. For
-    the :math:`L_\infty` norm, see :func:`nearest_hyperplane`.
+    the :math:`L_\infty` norm, see :func:`~minadv.attacks.hyperplanes.nearest_hyperplane`.
 
     An image is done when another logit exceeds that of y by more than rounding. Thus its label is
     not y, in whatever batch, even with overshoot 0.
@@ -100,27 +99,8 @@ def deepfool(
         taken[running] += 1
         # This costs one more forward pass, but saves the images that are done a pull per class.
         logits = inference.logits(model, x_adv[running])
-        running = running[~crossed(logits, goal.label[running])]
+        running = running[~leads(goal[running], logits)]
     return AttackResult.judge(model, x, x_adv, goal, taken)
-
-
-def differences(model: Callable, x: Array, y: Array, candidates: int) -> tuple[Array, Array]:
-    """``(f_k, w_k)``, (n, C) and (n, C, D), of the likeliest other classes, by algorithm 2.
-
-    How far their logits lie above that of ``y`` (line 8), and the gradients of that (line 7).
-    """
-    xp = array_module(x)
-    f, pull = vjp(inference.on_a_copy(model), x)
-    inference.check_logits(f, len(x))
-    n, is_y = xp.arange(len(x)), y[:, None] == xp.arange(f.shape[1])
-    k = xp.where(is_y, -xp.inf, -f).argsort(axis=1)[:, 1:candidates]  # (n, C), likeliest first
-    w_k = []
-    for column in k.T:
-        e = -is_y.astype(f.dtype)
-        e[n, column] = 1
-        w_k.append(rows(pull(e)))  # the gradient of the difference at once
-    unit = float(np.finfo(f.dtype).eps) * xp.abs(f).max(axis=1)
-    return xp.take_along_axis(f, k, axis=1) - (f[n, y] + unit)[:, None], xp.stack(w_k, axis=1)
 
 
 def without_stopped(w: Array, x: Array, low: float, high: float) -> Array:
@@ -130,62 +110,12 @@ def without_stopped(w: Array, x: Array, low: float, high: float) -> Array:
     a quarter of MNIST's images just before the boundary. So from the second step on, stopped
     pixels are left out.
     """
-    z = rows(x)[:, None]
-    return array_module(x).where(((z <= low) & (w < 0)) | ((z >= high) & (w > 0)), 0, w)
+    xp, z = array_module(x), rows(x)[:, None]
+    least, most = xp.where(z <= low, 0, -xp.inf), xp.where(z >= high, 0, xp.inf)
+    return xp.clip(w, least.astype(w.dtype), most.astype(w.dtype))
 
 
 def rounding(x: Array, norm: str) -> Array:
     """The size of a change of each image by one unit in the last place everywhere, (n,)."""
     unit, pixels = np.finfo(x.dtype), math.sqrt(math.prod(x.shape[1:])) if norm == "l2" else 1
     return float(unit.eps) * pixels * array_module(x).abs(rows(x)).max(axis=1) + float(unit.tiny)
-
-
-def crossed(logits: Array, y: Array) -> Array:
-    """Whether another logit exceeds that of ``y`` by more than rounding, (n,)."""
-    xp, size = array_module(logits), abs(logits).max(axis=1, keepdims=True)
-    own = y[:, None] == xp.arange(logits.shape[1])
-    least = xp.where(own, logits, -xp.inf).max(axis=1, keepdims=True)
-    least = least + LOGIT_ROUNDING * float(np.finfo(logits.dtype).eps) * size
-    return (logits > least).any(axis=1)
-
-
-def nearest_hyperplane(
-    f: Array, w: Array, *, norm: str = "l2", beyond: float | Array = 0.0
-) -> tuple[Array, Array]:
-    r"""``(l, r)``: the hyperplane :math:`f_k + w_k \cdot r = 0` nearest to 0, and the way onto it.
-
-    .. math:: l = \arg\min_k \frac{|f_k|}{\lVert w_k \rVert_q}, \quad
-        r = \frac{|f_l|}{\lVert w_l \rVert_2^2} w_l \; (L_2, q = 2), \quad
-        r = \frac{|f_l|}{\lVert w_l \rVert_1} \mathrm{sign}(w_l) \; (L_\infty, q = 1)
-
-    The q-norm is dual to the one that is kept small: the most that f_k can change per unit of r.
-
-    Parameters
-    ----------
-    f
-        (N, C), <= 0, as for classes that are not the likeliest.
-    w
-        (N, C, D).
-    norm
-        ``"l2"`` or ``"linf"``.
-    beyond
-        How much longer r is, pixel values, a number or (N,).
-
-    Returns
-    -------
-    l, r
-        (N,) and (N, D). Where no hyperplane can be reached, because all w are 0, r is 0.
-    """
-    xp = array_module(f)
-    n, D = xp.arange(len(f)), w.shape[2]
-    if norm == "l2":
-        size, unit = length_and_direction(w.reshape(-1, D))
-        unit = unit.reshape(w.shape)
-    else:
-        size, unit = xp.abs(w).sum(axis=2), xp.sign(w)
-    size = size.reshape(f.shape)
-    out_of_reach = size <= xp.abs(f) / largest_size(f.dtype)
-    distance = xp.where(out_of_reach, xp.inf, xp.abs(f) / xp.where(out_of_reach, 1, size))
-    l = distance.argmin(axis=1)  # algorithm 2, line 10
-    length = xp.where(out_of_reach[n, l], 0, distance[n, l] + beyond)
-    return l, length[:, None] * unit[n, l]  # line 11

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minadv.attacks.balls import Ball
+from minadv.attacks.blocks import in_blocks
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.backend import Array, array_module
 from minadv.checks import check_images
+from minadv.numerics import rows
 
 
 def fgsm(
@@ -45,10 +47,14 @@ def fgsm(
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
-    ball = Ball(x, eps, bounds)
 
-    # the score rises where the loss rises, or falls towards the target
-    _, g = score_gradient(model, x, goal)
-    warn_of_zero_gradients(g, len(x))
-    x_adv = ball.project(x + ball.eps * array_module(x).sign(g))
+    def step(x, goal):  # a block of the batch
+        ball = Ball(x, eps, bounds)
+        # the score rises where the loss rises, or falls towards the target
+        _, g = score_gradient(model, x, goal)
+        x_adv = ball.project(x + ball.eps * array_module(x).sign(g))
+        return x_adv, rows(g).any(axis=1)
+
+    x_adv, slopes = in_blocks(step, x, goal)
+    warn_of_zero_gradients(slopes, len(x))
     return AttackResult.judge(model, x, x_adv, goal, steps=1)

@@ -86,36 +86,42 @@ class Goal:
         return replace(self, label=self.label[index])
 
 
-def score_gradient(model: Callable, x: Array, goal: Goal) -> tuple[Array, Array]:
+def score_gradient(
+    model: Callable, x: Array, goal: Goal, score: Callable = Goal.score, *alongside: Array
+) -> tuple[Array, Array]:
     r"""``(logits, g)`` from one forward pass, :math:`g = \nabla_x` of :meth:`Goal.score`.
 
     ``g`` is the direction in which the attack succeeds. The score is a log-odds margin m, and the
     gradient of the cross-entropy is −σ(−m)·∇m. Thus sign(g) is what FGSM needs, the sign of the
     loss's gradient, and is right also where the softmax saturates.
+
+    Another ``score``, from ``scores.py`` say, is called as ``score(goal, logits, *alongside)``;
+    ``alongside`` are arrays with one row per image.
     """
 
     check_function("model", model, "model(x)", None)
 
-    def ascent(x, label):
+    def ascent(x, label, *alongside):
         part = replace(goal, label=label)
         logits, pull = vjp(model, x)
         part.check_range(check_logits(logits, len(x)).shape[1])
-        score, pull_score = vjp(part.score, logits)
-        g = pull(pull_score(array_module(x).ones_like(score)))
+        value, pull_score = vjp(lambda logits: score(part, logits, *alongside), logits)
+        g = pull(pull_score(array_module(x).ones_like(value)))
         if not bool(array_module(g).isfinite(g).all()):
             raise ValueError("the model must have a finite gradient, got NaN or infinity")
         return logits, g
 
-    return in_chunks(model, ascent, x, goal.label)
+    return in_chunks(model, ascent, x, goal.label, *alongside)
 
 
-def warn_of_zero_gradients(g: Array, images: int) -> None:
-    """Warn if the gradient ``g`` is all zero for some of so many ``images``.
+def warn_of_zero_gradients(slopes: Array, images: int) -> None:
+    """Warn if some of so many ``images`` have a gradient of zeros: ``slopes`` is 0 there.
 
+    ``slopes``: (N, ...), the gradients, or booleans that say whether a gradient is not all zero.
     The model is flat there, which makes it look robust. Such an image never moves, so it is
     enough to look at one step's gradient.
     """
-    zero = int((~rows(g).any(axis=1)).sum())
+    zero = int((~rows(slopes).any(axis=1)).sum())
     if zero:
         warnings.warn(
             f"the gradient is exactly zero for {zero} of {images} images ({zero / images:.1%}): "

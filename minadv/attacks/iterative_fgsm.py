@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minadv.attacks.balls import Ball
+from minadv.attacks.blocks import in_blocks
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.backend import Array, array_module
 from minadv.checks import check_count, check_images
+from minadv.numerics import rows
 
 
 def iterative_fgsm(
@@ -48,13 +50,16 @@ def iterative_fgsm(
     """
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
-    ball = Ball(x, eps, bounds)
     T = check_count("steps", steps)
-    eta = ball.eps / T
 
-    z = x
-    for _ in range(T):
-        _, g = score_gradient(model, z, goal)
-        z = ball.project(z + eta * array_module(x).sign(g))  # C1
-    warn_of_zero_gradients(g, len(x))
-    return AttackResult.judge(model, x, z, goal, steps=T)
+    def climb(x, goal):  # a block of the batch
+        z, ball = x, Ball(x, eps, bounds)
+        eta = ball.eps / T
+        for _ in range(T):
+            _, g = score_gradient(model, z, goal)
+            z = ball.project(z + eta * array_module(x).sign(g))  # C1
+        return z, rows(g).any(axis=1)
+
+    x_adv, slopes = in_blocks(climb, x, goal)
+    warn_of_zero_gradients(slopes, len(x))
+    return AttackResult.judge(model, x, x_adv, goal, steps=T)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Literal
 
 from minadv.attacks.goal import Goal, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
@@ -25,7 +26,7 @@ def jsma(
     theta: float = 1.0,
     gamma: float = 0.145,
     pairs: bool = True,
-    outputs: str = "probabilities",
+    outputs: Literal["probabilities", "logits"] = "probabilities",
     steps: int | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> AttackResult:
@@ -87,7 +88,7 @@ def jsma(
             break
         z, go, slopes = in_chunks(model, step, x_adv[running], x[running], goal.label[running])
         if i == 0:
-            warn_of_zero_gradients(slopes[:, None], len(x))
+            warn_of_zero_gradients(slopes, len(x))
         running = running[go]  # line 6
         x_adv[running] = z[go]
         taken[running] += 1

@@ -6,6 +6,7 @@ Su, Vargas & Sakurai 2019, *One pixel attack for fooling deep neural networks*.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from tqdm import trange
@@ -29,7 +30,7 @@ def one_pixel(
     generations: int = 100,
     mutation: float | tuple[float, float] = 0.5,
     recombination: float = 1.0,
-    strategy: str = "rand1",
+    strategy: Literal["rand1", "best1"] = "rand1",
     rng: np.random.Generator | int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
     progress: bool = False,

@@ -6,11 +6,14 @@ Madry et al. 2018, *Towards deep learning models resistant to adversarial attack
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from minadv import inference
-from minadv.attacks.balls import Ball, L2Ball
+from minadv.attacks.balls import BALLS
+from minadv.attacks.best import Best
+from minadv.attacks.blocks import in_blocks
 from minadv.attacks.goal import Goal, Labels, score_gradient, warn_of_zero_gradients
 from minadv.attacks.result import AttackResult
 from minadv.backend import Array, array_module
@@ -23,8 +26,8 @@ from minadv.checks import (
     check_rng,
     largest_size,
 )
+from minadv.numerics import rows
 
-BALLS: dict[str, type[Ball] | type[L2Ball]] = {"linf": Ball, "l2": L2Ball}
 # Total length of the default steps, in units of eps: enough to cross the ball from any start and
 # to change direction (Madry et al.).
 REACH = 2.5
@@ -43,7 +46,7 @@ def pgd(
     restarts: int = 1,
     rng: np.random.Generator | int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     early_stop: bool = True,
 ) -> AttackResult:
     r"""Climb the loss in small steps, each projected onto the ball around the original.
@@ -84,62 +87,40 @@ def pgd(
     bounds = check_images(x, bounds)
     goal = Goal.of(x, y=y, target=target)
     check_choice("norm", norm, *BALLS)
-    ball = BALLS[norm](x, eps, bounds)
+    ball = BALLS[norm](x[:1], eps, bounds)
     steps, restarts = check_count("steps", steps), check_count("restarts", restarts)
-    rng = check_rng(rng)
-    random_start = check_flag("random_start", random_start)
+    rng, random_start = check_rng(rng), check_flag("random_start", random_start)
     early_stop = check_flag("early_stop", early_stop)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without random_start, got {restarts}")
     alpha = REACH * ball.eps / steps if alpha is None else alpha
     alpha = check_number("alpha", alpha, least=0, most=largest_size(x.dtype))
+    starts = [ball.offset(rng) for _ in range(restarts)] if random_start else [0.0]
 
-    logits = inference.logits(model, x)
-    goal.check_range(logits.shape[1])
-    best, g = Best(x, goal, logits), x[:0]
-    for _ in range(restarts):
-        running = best.failures() if early_stop else array_module(x).arange(len(x))
-        z = ball.project(x + ball.offset(rng)) if random_start else x.copy()
-        for _ in range(steps):
-            if not len(running):
-                break
-            logits, g = score_gradient(model, z[running], goal[running])
-            best.offer(running, z[running], logits)
-            if early_stop:
-                still = ~best.success[running]
-                running, g = running[still], g[still]
-            # Madry et al., the equation for x^{t+1}
-            z[running] = ball[running].project(z[running] + alpha * ball.steepest(g))
-            best.steps[running] += 1
-        if len(running):
-            best.offer(running, z[running], inference.logits(model, z[running]))
-    warn_of_zero_gradients(g, len(x))
-    return AttackResult.judge(model, x, best.x, goal, best.steps)
+    def climb(x, goal):  # a block of the batch
+        xp, ball = array_module(x), BALLS[norm](x, eps, bounds)
+        logits = inference.logits(model, x)
+        goal.check_range(logits.shape[1])
+        best, slopes = Best(x, goal, logits), xp.ones(len(x), dtype=bool)
+        for start in starts:
+            running = best.failures() if early_stop else xp.arange(len(x))
+            z = ball.project(x + start) if random_start else x.copy()
+            for _ in range(steps):
+                if not len(running):
+                    break
+                logits, g = score_gradient(model, z[running], goal[running])
+                best.offer(running, z[running], logits)
+                if early_stop:
+                    still = ~best.success[running]
+                    running, g = running[still], g[still]
+                # Madry et al., the equation for x^{t+1}
+                z[running] = ball[running].project(z[running] + alpha * ball.steepest(g))
+                best.steps[running] += 1
+            if len(running):
+                best.offer(running, z[running], inference.logits(model, z[running]))
+                slopes[running] = rows(g).any(axis=1)
+        return best.x, best.steps, slopes
 
-
-class Best:
-    """The best iterate of each image so far.
-
-    The log-odds alone do not decide success: with more than two classes p_y = 0.4 can be the
-    largest probability, and 0.45 need not be.
-    """
-
-    def __init__(self, x: Array, goal: Goal, logits: Array):
-        self.goal = goal
-        self.x = x.copy()
-        self.success = goal.reached(logits.argmax(axis=1))
-        self.score = goal.score(logits)
-        self.steps = array_module(x).zeros(len(x), dtype=int)
-
-    def failures(self) -> Array:
-        """The indices of the images without a success."""
-        return array_module(self.success).flatnonzero(~self.success)
-
-    def offer(self, running: Array, z: Array, logits: Array) -> None:
-        """Take each image of ``z``, ``running`` being their indices, that beats the best so far."""
-        goal = self.goal[running]
-        success, score = goal.reached(logits.argmax(axis=1)), goal.score(logits)
-        before = self.success[running]
-        better = (success & ~before) | ((success == before) & (score > self.score[running]))
-        k = running[better]
-        self.x[k], self.success[k], self.score[k] = z[better], success[better], score[better]
+    x_adv, taken, slopes = in_blocks(climb, x, goal)
+    warn_of_zero_gradients(slopes, len(x))
+    return AttackResult.judge(model, x, x_adv, goal, taken)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
+from minadv.attacks.black_box import BlackBox
 from minadv.attacks.goal import Goal
 from minadv.attacks.local import LocalModel
 from minadv.backend import array_module, like
 from minadv.checks import check_count
-from minadv.inference import are_probabilities, check_logits
-from minadv.parallel import in_chunks, is_thread_safe
-
-# The most pixel values in one call of predict: 16 MB of float32, 5,349 images of 28x28.
-VALUES_PER_CALL = 2**22
-
+from minadv.inference import check_logits
 
 # --- candidates
 
@@ -65,25 +60,12 @@ def paint(images, genes):
 # --- queries
 
 
-class Queries:
-    """What ``predict`` says of the images ``x``, and of candidates for them.
-
-    Memory is bounded: at most ``VALUES_PER_CALL`` pixel values are queried in one call.
-    """
+class Queries(BlackBox):
+    """What ``predict`` says of the images ``x``, and of candidates for them."""
 
     def __init__(self, predict: Callable, x, goal: Goal, pixels: int):
-        if not callable(predict):
-            raise TypeError(f"predict must be callable, got {type(predict).__name__}")
-        self.predict, self.x, self.goal = predict, x, goal
+        super().__init__(predict, x, goal)
         self.local = LocalModel.of(predict, x, pixels)
-        answers = self.of(x)
-        goal.check_range(answers.shape[1])
-        self.label = answers.argmax(axis=1)
-        self.probabilities = are_probabilities(answers)
-
-    def of(self, images):
-        """What ``predict`` says of ``images``, ``(n, K)``, which stay as they are."""
-        return self.in_blocks(lambda part: self.answers(part.copy()), images)
 
     def costs(self, running, trials):
         """What evolution minimizes for ``trials`` ``(B, P, D)``, −log-odds or, for successes, −∞.
@@ -104,29 +86,3 @@ class Queries:
         xp, goal = array_module(answers), self.goal[owner]
         reached = goal.reached(answers.argmax(axis=1))
         return xp.where(reached, -xp.inf, -goal.score(self.logits(answers)))
-
-    def answers(self, images):
-        """What ``predict`` returns for ``images``, ``(n, K)``, checked.
-
-        A thread-safe model runs on all cores. Any other callable is called once; it may work in
-        place.
-        """
-        if is_thread_safe(self.predict):
-            answers = in_chunks(self.predict, self.predict, images)
-        else:
-            answers = like(self.predict(images), images)
-        return check_logits(answers, len(images))
-
-    def logits(self, answers):
-        """Logits of which ``answers`` is the softmax, or ``answers`` if they are logits."""
-        if not self.probabilities:
-            return answers
-        xp = array_module(answers)
-        return xp.log(xp.maximum(answers, xp.finfo(answers.dtype).tiny))
-
-    def in_blocks(self, f: Callable, *arrays):
-        """``f(*arrays)``, one block of images after the other."""
-        block = max(VALUES_PER_CALL // math.prod(self.x.shape[1:]), 1)
-        n = max(len(arrays[0]), 1)
-        parts = [f(*(a[i : i + block] for a in arrays)) for i in range(0, n, block)]
-        return array_module(*parts).concatenate(parts)

@@ -122,8 +122,9 @@ def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
         \quad \text{where} \quad \alpha_p + \alpha_q > 0, \; \beta_p + \beta_q < 0
 
     with α = ∂F_t/∂x and β = Σ ∂F_j/∂x; both with opposite signs if ``theta`` < 0 (the paper's
-    equation 10). Exact, in memory linear in D: few features can be in the best pair (see
-    :func:`rivals`). All pairs of these are tried, some rows at a time.
+    equation 10). Exact, in memory linear in D. Where β = −α, as with probabilities, the map is a
+    square, and the best pair are the two largest. Otherwise few features can be in the best pair
+    (see :func:`rivals`), and all pairs of these are tried, some rows at a time.
 
     Parameters
     ----------
@@ -139,6 +140,8 @@ def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
     helps, hurts = (dF_t, -dF_others) if theta > 0 else (-dF_t, dF_others)
     if free is not None:
         helps, hurts = xp.where(free, helps, -xp.inf), xp.where(free, hurts, -xp.inf)
+    if bool((helps == hurts).all()):
+        return two_largest(helps)
     rival = rivals(helps, hurts)  # (N, R)
     helps, hurts = (xp.take_along_axis(v, rival, axis=1) for v in (helps, hurts))
 
@@ -158,6 +161,17 @@ def best_pair(dF_t, dF_others, theta: float = 1.0, free=None):
         pq = xp.where((highest > S)[:, None], xp.concatenate([start + i // R, i % R], axis=1), pq)
         S = xp.maximum(S, highest)
     return xp.take_along_axis(rival, pq, axis=1), S
+
+
+def two_largest(v):
+    """``(pq, S)`` of :func:`best_pair` if both derivatives rank the features by ``v``, (N, D)."""
+    xp, n = array_module(v), array_module(v).arange(len(v))
+    p = v.argmax(axis=1)
+    others = v.copy()
+    others[n, p] = -xp.inf
+    q = others.argmax(axis=1)
+    alpha = v[n, p] + others[n, q]
+    return xp.stack([p, q], axis=1), saliency_map(alpha, -alpha)
 
 
 def rivals(a, b):

@@ -9,6 +9,7 @@ from minadv.defenses.detection import (
     threshold_at,
 )
 from minadv.defenses.distillation import distill, soft_labels, tempered_cross_entropy
+from minadv.defenses.interval_training import IntervalLoss, interval_training
 from minadv.defenses.rbf import RBF, disagreement, rbf_network
 from minadv.defenses.resizing import RandomResizing, resize
 from minadv.defenses.vae import VAE, gaussian_kl, negative_elbo
@@ -18,6 +19,7 @@ __all__ = [
     "VAE",
     "Detector",
     "Guarded",
+    "IntervalLoss",
     "RandomResizing",
     "adversarial_training",
     "augment",
@@ -25,6 +27,7 @@ __all__ = [
     "distill",
     "divergence",
     "gaussian_kl",
+    "interval_training",
     "mixed_loss",
     "negative_elbo",
     "rbf_network",

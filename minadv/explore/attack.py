@@ -16,36 +16,49 @@ from minadv.attacks.result import AttackResult
 from minadv.backend import asarray, to_numpy
 from minadv.checks import check_images
 from minadv.parallel import is_thread_safe
-from minadv.settings import settings_of
+from minadv.settings import choices_of, settings_of
 
 __all__ = ["ATTACKS", "Watched", "attack_once", "form"]
 
-ATTACKS: dict[str, Callable] = {
-    "fgsm": attacks.fgsm,
-    "iterative_fgsm": attacks.iterative_fgsm,
-    "pgd": attacks.pgd,
-    "deepfool": attacks.deepfool,
-    "jsma": attacks.jsma,
-    "one_pixel": attacks.one_pixel,
-    "forge": attacks.forge,
-    "forge, cross-entropy": partial(attacks.forge, loss=losses.cross_entropy),
-    "uniform_noise": attacks.uniform_noise,
-    "negative": attacks.negative,
-}
-# What the page proposes where the function has no default, or one that takes too long here.
+VARIANTS = {"forge, cross-entropy": partial(attacks.forge, loss=losses.cross_entropy)}
+FIRST = ("fgsm", "iterative_fgsm", "pgd", "deepfool", "jsma", "one_pixel", "forge", *VARIANTS)
+# What the page proposes where the function has no default, or one that is too slow here.
 PROPOSED: dict[str, dict[str, object]] = {
     "iterative_fgsm": {"steps": 10},
-    "one_pixel": {"pixels": 5, "population": 60, "generations": 40},
+    "one_pixel": {"pixels": 20, "population": 30, "generations": 30, "strategy": "best1"},
     "forge": {"steps": 50},
     "forge, cross-entropy": {"steps": 50},
+    "carlini_wagner": {"steps": 100, "search_steps": 3, "lr": 0.1, "initial_const": 1.0},
+    "fab": {"steps": 20},
+    "square": {"steps": 1000},
 }
 EPS = 0.15
-CHOICES = {"norm": ("l2", "linf"), "outputs": ("probabilities", "logits")}
-CHOICES["strategy"] = ("rand1", "best1")
 HIDDEN = ("progress",)  # it would print a bar where the server runs
 MOST = {"population": 2000, "pixels": 100}  # they take memory at once; time has a limit anyway
 MOST_OF_ALL = 10_000  # of every other whole number but a seed
 SIDE = 28
+
+
+def is_attack(function: Callable) -> bool:
+    """Whether it returns an :class:`AttackResult` of some kind, or makes images of images alone."""
+    signature = inspect.signature(function)
+    gives, takes = str(signature.return_annotation), next(iter(signature.parameters), "")
+    return gives.endswith("Result") or takes == "x"
+
+
+def function_of(attack: Callable) -> Callable:
+    return attack.func if isinstance(attack, partial) else attack
+
+
+def found() -> dict[str, Callable]:
+    """All attacks of the package: those of the lessons in their order, then any others."""
+    public = {name: getattr(attacks, name) for name in attacks.__all__} | VARIANTS
+    names = [n for n, made in public.items() if inspect.isfunction(function_of(made))]
+    names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    return {name: public[name] for name in names if is_attack(function_of(public[name]))}
+
+
+ATTACKS = found()
 
 
 class Watched:
@@ -76,17 +89,13 @@ def form() -> list[dict[str, Any]]:
             "goals": goals_of(attack),
             "settings": [
                 {"name": setting, "kind": kind.__name__, "value": proposed(name, setting, default)}
-                | ({"choices": CHOICES[setting]} if setting in CHOICES else {})
+                | ({"choices": words} if (words := choices_of(attack).get(setting)) else {})
                 for setting, (kind, default) in settings_of(attack).items()
                 if setting not in HIDDEN
             ],
         }
         for name, attack in ATTACKS.items()
     ]
-
-
-def function_of(attack: Callable) -> Callable:
-    return attack.func if isinstance(attack, partial) else attack
 
 
 def goals_of(attack: Callable) -> list[str]:
@@ -98,7 +107,8 @@ def proposed(attack: str, setting: str, default):
     """What the form shows at first; None is an empty field, and means the default."""
     if setting == "eps":
         return EPS
-    return PROPOSED.get(attack, {}).get(setting, default)
+    value = PROPOSED.get(attack, {}).get(setting, default)
+    return None if value is inspect.Parameter.empty else value
 
 
 def attack_once(model: Callable, asked: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 const SIDE = 28, BRUSH = 1.6, WAIT = 120;  // pixels; ms between the last change and the attack
 const find = id => document.getElementById(id);
 let image = new Array(SIDE * SIDE).fill(0);
-let setup, running, timer, cursor = [14, 14];
+let setup, running, timer, chosenImages = 0, cursor = [14, 14];
 
 // Drawing.
 
@@ -29,6 +29,8 @@ function showDrawing(withCursor) {
 
 function change(values, soon = true) {
   image = values;
+  chosenImages += 1;
+  find("unread").textContent = "";
   for (const button of find("samples").children) button.setAttribute("aria-pressed", "false");
   showDrawing(false);
   if (soon) later();
@@ -95,6 +97,7 @@ find("center").addEventListener("click", () => {  // the center of mass goes to 
 
 async function read(file) {
   if (!file) return;
+  const mine = chosenImages += 1;  // an image that is chosen while this one is read stays
   try {
     if (file.size > 2e7) throw new Error("larger than 20 MB");
     let from = await createImageBitmap(file);
@@ -110,11 +113,12 @@ async function read(file) {
       if (next === SIDE) break;
       [from, x, y, size] = [canvas, 0, 0, next];
     }
+    if (mine !== chosenImages) return;
     const bytes = context.getImageData(0, 0, SIDE, SIDE).data;
     change(image.map((_, i) => Math.round(
       0.299 * bytes[4 * i] + 0.587 * bytes[4 * i + 1] + 0.114 * bytes[4 * i + 2]) / 255));
   } catch (error) {
-    fail(`${file.name} is not an image that this browser reads: ${error.message}`);
+    find("unread").textContent = `${file.name} is not an image that this browser reads: ${error.message}`;
   }
 }
 
@@ -180,21 +184,27 @@ find("attack").addEventListener("change", showForm);
 find("form").addEventListener("input", later);
 find("form").addEventListener("submit", event => { event.preventDefault(); run(); });
 
-// The attack. Leaving the page or changing something hangs up, which ends the attack before.
+// The attack. Leaving the page or changing something hangs up, which ends the attack before: what is
+// shown is busy until the answer to these very settings is there.
+
+function stop() {
+  running?.abort();
+  clearTimeout(timer);
+  find("shown").setAttribute("aria-busy", true);
+}
 
 function later() {
-  clearTimeout(timer);
+  stop();
   timer = setTimeout(run, WAIT);
 }
 
 async function run() {
-  clearTimeout(timer);
-  running?.abort();
+  stop();
   const mine = running = new AbortController(), target = find("target").value;
   const settings = Object.fromEntries([...document.querySelectorAll("[data-setting]")].map(
     input => [input.dataset.setting, input.type === "checkbox" ? input.checked : input.value]));
   const asked = {attack: find("attack").value, image, settings, target: target === "" ? null : +target};
-  const slow = setTimeout(() => { find("says").textContent = "Searching."; }, 600);
+  const slow = setTimeout(() => say("Searching."), 600);
   try {
     const response = await fetch("attack", {method: "POST", signal: mine.signal,
       headers: {"Content-Type": "application/json"}, body: JSON.stringify(asked)});
@@ -208,9 +218,14 @@ async function run() {
   }
 }
 
+function say(sentence, kind = "") {
+  find("says").textContent = sentence;
+  find("says").className = kind;
+}
+
 function fail(message) {
-  find("says").textContent = message;
-  find("says").className = "error";
+  say(message, "error");
+  find("shown").setAttribute("aria-busy", false);
 }
 
 const short = value => value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : String(+value.toPrecision(3));
@@ -227,9 +242,8 @@ function show(answer, asked) {
     ? `The model still sees ${now} (${percent(answer.before[first])}, now ${percent(answer.after[now])}).`
     : `The model saw ${first} (${percent(answer.before[first])}) and now sees ${now} (${percent(answer.after[now])}).`;
   const goal = asked.target === null ? "another digit" : asked.target;
-  find("says").textContent = [
-    seen, answer.success ? "The attack succeeds." : `It wanted ${goal}: the attack fails.`, ...answer.warnings].join(" ");
-  find("says").className = "";
+  say([seen,
+    answer.success ? "The attack succeeds." : `It wanted ${goal}: the attack fails.`, ...answer.warnings].join(" "));
   find("adversarial").setAttribute("aria-label", `The attacked image: the model sees ${now}`);
   find("change").setAttribute("aria-label", `The change: ${answer.l0} pixels, by at most ${short(answer.linf)}`);
   find("probabilities").replaceChildren(...answer.before.map((p, k) => {
@@ -245,6 +259,7 @@ function show(answer, asked) {
   const queries = answer.queries === null ? "" : `, ${answer.queries} queries`;
   find("numbers").textContent = `Changed pixels: ${answer.l0} of 784; largest change ${short(answer.linf)}, `
     + `Euclidean ${short(answer.l2)}. ${answer.steps} step${answer.steps === 1 ? "" : "s"}${queries}, ${Math.round(1000 * answer.seconds)} ms.`;
+  find("shown").setAttribute("aria-busy", false);
 }
 
 async function start() {

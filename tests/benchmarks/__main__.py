@@ -1,50 +1,77 @@
 """``python -m tests.benchmarks [part ...] [--quick] [--out FOLDER]``: see README.md here.
 
-Parts: accuracy, foundations, attacks, growth. Needs the extra ``peers``, except for growth.
+Parts: accuracy, foundations, cores, attacks, certify, growth, resnet; all by default. All but
+growth need the extra ``peers``. On two cores they take about 1, 2, 1, 2, 2, 2 and 1 minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import sys
+import time
 from pathlib import Path
 
-from tests.benchmarks import harness
-
-# accuracy first: its peak memory is then the training's own
-PARTS = ("accuracy", "foundations", "attacks", "growth")
-DEFAULT = ("accuracy", "foundations", "attacks")
-QUICK = ("foundations",)
+# Settings that hold back one library and not another: its kernels or its threads.
+LIMITS = (
+    *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES"),
+)
+SET_ASIDE = "MINADV_BENCHMARKS_SET_ASIDE"
+# accuracy first: its own peak
+PARTS = ("accuracy", "foundations", "cores", "attacks", "certify", "growth", "resnet")
+QUICK = ("foundations", "cores")
 
 
 def main():
-    """Run the parts; write table and figure where ``--out`` says."""
+    """Run the parts; write tables and figures where ``--out`` says."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)} (default: three)"
+        "parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)} (default: all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="two minutes: three rounds, less work, foundations"
+        "--quick", action="store_true", help=f"two minutes: 3 rounds of {' and '.join(QUICK)}"
     )
-    parser.add_argument("--out", type=Path, help="a folder for benchmarks.md and benchmarks.png")
+    parser.add_argument("--out", type=Path, help="a folder for the report and the figures")
+    parser.add_argument(
+        "--as-is", action="store_true", help="keep environment variables that limit one library"
+    )
     given = parser.parse_args()
-    parts = given.parts or (QUICK if given.quick else DEFAULT)
+    parts = given.parts or (QUICK if given.quick else PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
-    harness.quick = given.quick
-    lines = [harness.machine(), harness.quiet()[1]]
-    print("\n".join(lines))
+    limits = [name for name in LIMITS if name in os.environ]
+    if limits and not given.as_is:  # they are read when a library is loaded: start anew
+        kept = {name: value for name, value in os.environ.items() if name not in limits}
+        kept[SET_ASIDE] = ", ".join(f"{name}={os.environ[name]}" for name in limits)
+        os.execve(sys.executable, [sys.executable, "-m", "tests.benchmarks", *sys.argv[1:]], kept)
+    run(parts, given.quick, given.out)
+
+
+def run(parts, quick: bool, out: Path | None):
+    """The parts in order, each with the time that it took."""
+    from tests.benchmarks import harness
+
+    harness.quick = quick
+    for line in (*harness.machine(), harness.quiet()[1]):
+        harness.say(line)
+    if aside := os.environ.get(SET_ASIDE):
+        harness.say(f"Set aside, since it limits one library alone: {aside}.")
+    start = time.perf_counter()
     for part in parts:
-        print(f"\n{harness.HEADER}" if part == "foundations" else f"\n{part}", flush=True)
+        print(f"\n--- {part}", flush=True)
         module = importlib.import_module(f"tests.benchmarks.{part}")
-        more = module.main()
-        lines += more or []
-    lines.append(f"At the end: {harness.quiet()[1]}")
-    print(f"\n{lines[-1]}")
-    if given.out:
-        harness.write(given.out, lines)
-        if "growth" in parts:
-            importlib.import_module("tests.benchmarks.growth").draw(given.out)
+        took = harness.seconds(module.main)
+        harness.say(f"Part {part}: {took:.0f} s.")
+        if out:  # what is there, should a later part fail
+            harness.write(out)
+            if part == "growth":
+                module.draw(out)
+    harness.say(f"In all {time.perf_counter() - start:.0f} s. {harness.quiet(itself=True)[1]}")
+    if out:
+        harness.write(out)
 
 
 if __name__ == "__main__":

@@ -7,45 +7,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 
 import numpy as np
 import torch
 
-from minadv import data, evaluation, fit, models
+from minadv import evaluation
+from minadv.attacks.apgd import apgd
+from minadv.attacks.carlini_wagner import carlini_wagner
 from minadv.attacks.deepfool import deepfool
+from minadv.attacks.fab import fab
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.attacks.jsma import jsma
 from minadv.attacks.one_pixel import one_pixel
 from minadv.attacks.pgd import pgd
-from tests.benchmarks.harness import HEADER, compare, seconds
+from minadv.attacks.square import square
+from minadv.attacks.strongest import strongest
+from tests.benchmarks.accuracy import mnist, trained
+from tests.benchmarks.harness import HEADER, compare, count, say, seconds
 from tests.benchmarks.peers import frozen, in_torch
+from tests.benchmarks.place import gpu
 
-PEERS = ("torch", "foolbox", "torchattacks", "adversarial-robustness-toolbox", "scipy")
-COUNT = 1024  # images for DeepFool and PGD; the slower peers are given fewer
+COUNT = 1024  # images for the quality of DeepFool and PGD
+TIMED = 256  # of them for the speed; the slower peers are given fewer
 
 
 def main():
-    """Quality first, then speed."""
-    print("Versions:", ", ".join(f"{name} {version(name)}" for name in PEERS))
-    d = data.mnist()
-    model = models.cnn()
-    fit(model, d.x_train, d.y_train, batch_size=256, epochs=10, progress=False)
+    """Quality first, then speed. A peer that is not installed is left out, and named."""
+    d, model = mnist(), trained()
     peer = frozen(in_torch(model))
     right = np.flatnonzero(evaluation.predict(model, d.x_test) == d.y_test)
     x, y = d.x_test[right], d.y_test[right]
     twos = x[y == 2]
 
     ten = iterative_fgsm(model, twos[:10], target=6, eps=0.2, steps=200)
-    print(f"\nD4: {int(ten.success.sum())} of ten twos become six\n")
-    print("| attack | library | success | median size |\n|---|---|---|---|")
-    quality_and_speed = [
-        partial(f, model, peer, x, y, twos) for f in (with_jsma, with_deepfool, with_pgd)
-    ]
-    speeds = [comparison for f in quality_and_speed for comparison in f()]
-    print(f"\n{HEADER}")
-    for run in (*speeds, partial(one_pixel_speed, model, peer, twos)):
+    say(f"D4: {int(ten.success.sum())} of ten twos become six.")
+    say("\n| attack | library | success | median size |\n|---|---|---|---|")
+    speeds = []
+    for f in (with_jsma, with_deepfool, with_pgd, with_newer_attacks, with_autoattack):
+        try:
+            speeds += f(model, peer, x, y, twos)
+        except ImportError as error:
+            say(f"| {f.__name__} | {error} | | |")
+    say("")
+    print(HEADER)
+    for run in speeds:
         run()
+    one_pixel_speed(model, peer, twos)
+    device = gpu()[0]
+    if device:
+        on_gpu(device, model, x[:COUNT], y[:COUNT])
 
 
 def quality(
@@ -62,7 +72,7 @@ def quality(
     x_adv = np.asarray(x_adv, np.float32)
     ok = succeeded(evaluation.predict(model, x_adv))
     sizes = size((x_adv.astype(np.float64) - x).reshape(len(x), -1))[ok]
-    print(f"| {attack} | {library} | {ok.mean():.1%} | {np.median(sizes):.4g} {unit} |", flush=True)
+    say(f"| {attack} | {library} | {ok.mean():.1%} | {np.median(sizes):.4g} {unit} |")
 
 
 def images(x) -> torch.Tensor:
@@ -83,6 +93,10 @@ def l2(rows):
     return np.linalg.norm(rows, axis=1)
 
 
+def linf(rows):
+    return np.abs(rows).max(axis=1)
+
+
 def with_jsma(model, peer, x, y, twos):
     """Twos into six, theta = 1, gamma = 0.145; ART at the batch size that suits it best."""
     from art.attacks.evasion import SaliencyMapMethod
@@ -100,7 +114,8 @@ def with_jsma(model, peer, x, y, twos):
         )
         return theirs.generate(images(few).numpy(), y=target)
 
-    fastest = min((8, 16, 32, 64), key=lambda batch_size: seconds(partial(art, batch_size)))
+    art(64)  # warm-up
+    fastest = min((16, 32, 64), key=lambda batch_size: seconds(partial(art, batch_size)))
     art = partial(art, fastest)
 
     becomes_six = partial(np.equal, 6)
@@ -123,7 +138,6 @@ def with_jsma(model, peer, x, y, twos):
             work=len(twos),
             theirs_work=len(few),
             unit="images/s",
-            rounds=5,
         )
     ]
 
@@ -133,8 +147,8 @@ def with_deepfool(model, peer, x, y, twos):
     import foolbox
     import torchattacks
 
-    x, y = x[:COUNT], y[:COUNT]
-    few = 48
+    x, y = x[: count(COUNT, TIMED)], y[: count(COUNT, TIMED)]
+    few = 48  # for torchattacks, which takes one image after the other
     wrapped = foolbox.PyTorchModel(peer, bounds=(0, 1), device="cpu")
     fool, tool = (
         foolbox.attacks.L2DeepFoolAttack(steps=50, overshoot=0.02, candidates=10),
@@ -142,60 +156,31 @@ def with_deepfool(model, peer, x, y, twos):
     )
     inputs, labels = images(x), torch.from_numpy(y)
 
-    def with_foolbox():
-        return ours(fool(wrapped, inputs, labels, epsilons=None)[0])
+    def with_foolbox(n=TIMED):
+        return ours(fool(wrapped, inputs[:n], labels[:n], epsilons=None)[0])
 
-    def with_torchattacks():
-        return ours(tool(inputs[:few], labels[:few]))
+    def with_torchattacks(n=TIMED // 16):
+        return ours(tool(inputs[:n], labels[:n]))
 
-    changed = partial(np.not_equal, y)
-    quality("DeepFool", "minadv", model, x, deepfool(model, x, y=y).x_adv, changed, l2, "L2")
-    quality("DeepFool", "Foolbox", model, x, with_foolbox(), changed, l2, "L2")
-    changed = partial(np.not_equal, y[:few])
-    quality(
-        f"DeepFool, first {few}",
-        "minadv",
-        model,
-        x[:few],
-        deepfool(model, x[:few], y=y[:few]).x_adv,
-        changed,
-        l2,
-        "L2",
-    )
-    quality(
-        f"DeepFool, first {few}",
-        "torchattacks",
-        model,
-        x[:few],
-        with_torchattacks(),
-        changed,
-        l2,
-        "L2",
-    )
-    speed = partial(deepfool, model, x, y=y)
+    def minadv(n=TIMED):
+        return deepfool(model, x[:n], y=y[:n]).x_adv
+
+    for n, library, theirs in (
+        (len(x), "Foolbox", with_foolbox),
+        (few, "torchattacks", with_torchattacks),
+    ):
+        row = partial(quality, succeeded=partial(np.not_equal, y[:n]), size=l2, unit="L2")
+        row(f"DeepFool, {n} images", "minadv", model, x[:n], minadv(n))
+        row(f"DeepFool, {n} images", library, model, x[:n], theirs(n))
+    row = partial(compare, "DeepFool", work=TIMED, unit="images/s")
     return [
-        partial(
-            compare,
-            "DeepFool",
-            "Foolbox",
-            speed,
-            with_foolbox,
-            work=COUNT,
-            unit="images/s",
-            rounds=3,
-        ),
-        partial(
-            compare,
-            "DeepFool",
-            "torchattacks",
-            speed,
-            with_torchattacks,
-            work=COUNT,
-            theirs_work=few,
-            unit="images/s",
-            rounds=3,
-        ),
+        partial(row, "Foolbox", minadv, with_foolbox),
+        partial(row, "torchattacks", minadv, with_torchattacks, theirs_work=TIMED // 16),
     ]
+
+
+STEPS, EPS = 40, 0.1
+ALPHA = 2.5 * EPS / STEPS
 
 
 def with_pgd(model, peer, x, y, twos):
@@ -203,62 +188,137 @@ def with_pgd(model, peer, x, y, twos):
     import foolbox
     import torchattacks
 
-    x, y = x[:COUNT], y[:COUNT]
-    eps, alpha = 0.1, 2.5 * 0.1 / 40
+    x, y = x[: count(COUNT, TIMED)], y[: count(COUNT, TIMED)]
     wrapped = foolbox.PyTorchModel(peer, bounds=(0, 1), device="cpu")
-    fool = foolbox.attacks.LinfPGD(abs_stepsize=alpha, steps=40)
-    tool = torchattacks.PGD(peer, eps=eps, alpha=alpha, steps=40)
+    fool = foolbox.attacks.LinfPGD(abs_stepsize=ALPHA, steps=STEPS)
+    tool = torchattacks.PGD(peer, eps=EPS, alpha=ALPHA, steps=STEPS)
     inputs, labels = images(x), torch.from_numpy(y)
 
-    def with_foolbox():
-        return ours(fool(wrapped, inputs, labels, epsilons=eps)[1])
+    def with_foolbox(n=TIMED):
+        return ours(fool(wrapped, inputs[:n], labels[:n], epsilons=EPS)[1])
 
-    def with_torchattacks():
-        return ours(tool(inputs, labels))
+    def with_torchattacks(n=TIMED):
+        return ours(tool(inputs[:n], labels[:n]))
 
-    changed = partial(np.not_equal, y)
-    linf = lambda rows: np.abs(rows).max(axis=1)  # noqa: E731
-    how = {"y": y, "eps": eps, "alpha": alpha, "steps": 40}
-    quality(
-        "PGD-40, eps = 0.1", "minadv", model, x, pgd(model, x, **how).x_adv, changed, linf, "Linf"
-    )
-    quality("PGD-40, eps = 0.1", "Foolbox", model, x, with_foolbox(), changed, linf, "Linf")
-    quality(
-        "PGD-40, eps = 0.1", "torchattacks", model, x, with_torchattacks(), changed, linf, "Linf"
-    )
-    full = partial(pgd, model, x, early_stop=False, **how)
+    def minadv(n=TIMED, early_stop=True):
+        how = {"eps": EPS, "alpha": ALPHA, "steps": STEPS, "early_stop": early_stop}
+        return pgd(model, x[:n], y=y[:n], **how).x_adv
+
+    row = partial(quality, succeeded=partial(np.not_equal, y), size=linf, unit="Linf")
+    for library, attack in (
+        ("minadv", minadv),
+        ("Foolbox", with_foolbox),
+        ("torchattacks", with_torchattacks),
+    ):
+        row(f"PGD-40, eps = {EPS}", library, model, x, attack(len(x)))
+    full = partial(minadv, early_stop=False)
+    row = partial(compare, work=TIMED, unit="images/s")
     return [
-        partial(
-            compare,
-            "PGD-40, all steps",
-            "torchattacks",
-            full,
-            with_torchattacks,
-            work=COUNT,
-            unit="images/s",
-            rounds=3,
-        ),
-        partial(
-            compare,
-            "PGD-40, all steps",
-            "Foolbox",
-            full,
-            with_foolbox,
-            work=COUNT,
-            unit="images/s",
-            rounds=3,
-        ),
-        partial(
-            compare,
-            "PGD-40, early leaving",
-            "torchattacks",
-            partial(pgd, model, x, **how),
-            with_torchattacks,
-            work=COUNT,
-            unit="images/s",
-            rounds=3,
-        ),
+        partial(row, "PGD-40, all steps", "torchattacks", full, with_torchattacks),
+        partial(row, "PGD-40, all steps", "Foolbox", full, with_foolbox),
+        partial(row, "PGD-40, early leaving", "torchattacks", minadv, with_torchattacks),
     ]
+
+
+def with_newer_attacks(model, peer, x, y, twos):
+    """APGD, Square, FAB and Carlini-Wagner of torchattacks, on its defaults where it has them."""
+    import torchattacks
+
+    eps, few = 0.1, 64
+    x, y = x[:few], y[:few]
+    inputs, labels = images(x), torch.from_numpy(y)
+    linf = lambda rows: np.abs(rows).max(axis=1)  # noqa: E731
+    how = {"lr": 0.01, "steps": 300, "search_steps": 6, "initial_const": 0.01}
+    pairs = {
+        "APGD-50, eps = 0.1": (
+            partial(apgd, model, x, y=y, eps=eps, steps=50),
+            torchattacks.APGD(peer, eps=eps, steps=50),
+            linf,
+        ),
+        "Square, 500 queries, eps = 0.1": (
+            partial(square, model, x, y=y, eps=eps, steps=500),
+            torchattacks.Square(peer, eps=eps, n_queries=500),
+            linf,
+        ),
+        "FAB-20": (
+            partial(fab, model, x, y=y, steps=20),
+            torchattacks.FAB(peer, eps=1.0, steps=20, n_classes=10),
+            linf,
+        ),
+        "Carlini-Wagner": (
+            partial(carlini_wagner, model, x, y=y, **how),
+            torchattacks.CW(peer, c=1, steps=300, lr=0.01),
+            l2,
+        ),
+    }
+    changed, speeds = partial(np.not_equal, y), []
+    for name, (mine, tool, size) in pairs.items():
+        unit = "L2" if size is l2 else "Linf"
+        theirs = partial(tool, inputs, labels)
+        quality(name, "minadv", model, x, mine().x_adv, changed, size, unit)
+        quality(name, "torchattacks", model, x, ours(theirs()), changed, size, unit)
+        speeds.append(
+            partial(
+                compare, name, "torchattacks", mine, theirs, work=few, unit="images/s", rounds=3
+            )
+        )
+    return speeds
+
+
+def with_autoattack(model, peer, x, y, twos):
+    """The ensembles: what withstands each, and how many images a second."""
+    import torchattacks
+
+    few = 64
+    x, y = x[:few], y[:few]
+    inputs, labels = images(x), torch.from_numpy(y)
+    changed, speeds = partial(np.not_equal, y), []
+    for norm, eps, size in (("Linf", 0.1, lambda r: np.abs(r).max(axis=1)), ("L2", 1.0, l2)):
+        name = f"strongest, {norm} {eps:g}"
+        mine = partial(strongest, model, x, y=y, eps=eps, norm=norm.lower())
+        tool = torchattacks.AutoAttack(peer, norm=norm, eps=eps, seed=0)
+        theirs = partial(tool, inputs, labels)
+        quality(name, "minadv", model, x, mine().x_adv, changed, size, norm)
+        quality(name, "AutoAttack", model, x, ours(theirs()), changed, size, norm)
+        speeds.append(
+            partial(
+                compare,
+                name,
+                "AutoAttack of torchattacks",
+                mine,
+                theirs,
+                work=few,
+                unit="images/s",
+                rounds=3,
+            )
+        )
+    return speeds
+
+
+def on_gpu(device, model, x, y):
+    """PGD-40 and DeepFool on a CUDA device, both sides there."""
+    peer, model = frozen(in_torch(model)).to(device.device), device.model(model)
+    inputs, labels, here = device.tensor(x), device.tensor(y), device.array(x)
+    row = partial(compare, work=len(x), unit="images/s", place=device)
+    how = {"eps": EPS, "alpha": ALPHA, "steps": STEPS}
+    try:
+        import torchattacks
+
+        tool = torchattacks.PGD(peer, **how)
+        for name, early in (("all steps", False), ("early leaving", True)):
+            mine = partial(pgd, model, here, y=y, early_stop=early, **how)
+            row(f"PGD-40, {name}", "torchattacks", mine, partial(tool, inputs, labels))
+    except ImportError as error:
+        say(f"On a GPU, without torchattacks: {error}")
+    try:
+        import foolbox
+
+        wrapped = foolbox.PyTorchModel(peer, bounds=(0, 1), device=device.device)
+        fool = foolbox.attacks.L2DeepFoolAttack(steps=50, overshoot=0.02, candidates=10)
+        theirs = partial(fool, wrapped, inputs, labels, epsilons=None)
+        row("DeepFool", "Foolbox", partial(deepfool, model, here, y=y), theirs)
+    except ImportError as error:
+        say(f"On a GPU, without Foolbox: {error}")
 
 
 def one_pixel_speed(model, peer, twos):
@@ -305,5 +365,4 @@ def one_pixel_speed(model, peer, twos):
         work=asked,
         theirs_work=3 * -(-population // 3) * generations,
         unit="queries/s",
-        rounds=9,
     )

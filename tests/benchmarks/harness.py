@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import threadpoolctl
+
 from minadv.machine import cores
 
-PACKAGES = ("numpy", "threadpoolctl", "torch", "scipy", "foolbox", "torchattacks")
+PINS = Path(__file__).with_name("requirements.txt")
 BUSY = 0.25  # load per core, and share of time lost, above which figures are not to be trusted
+ROUNDS = 9
+PATIENCE = 40  # seconds for one comparison; a slower machine does fewer rounds, but 3, and says so
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,28 @@ class Comparison:
     ratio: float
     lowest: float
     highest: float
+    gpu: bool = False
 
     def row(self) -> str:
-        """One row of the table under HEADER."""
-        ratio = f"**{self.ratio:.2f}** ({self.lowest:.2f}-{self.highest:.2f})"
+        """One row of the table under HEADER, without the GPU column."""
         theirs = f"{_figure(self.theirs)} {self.peer}"
-        return f"| {self.name} | {_figure(self.ours)} | {theirs} | {self.unit} | {ratio} |"
+        return f"| {self.name} | {_figure(self.ours)} | {theirs} | {self.unit} | {self.ranged()} |"
+
+    def ranged(self) -> str:
+        return f"**{self.ratio:.2f}** ({self.lowest:.2f}-{self.highest:.2f})"
 
 
 HEADER = "| what | minadv | peer | unit | minadv / peer, median (range) |\n|---|---|---|---|---|"
 
 made: list[Comparison] = []  # all comparisons of this run, in order, for the table and the figure
+lines: list[str] = []  # what is said beside them
 quick = False  # fewer rounds and less work: see :func:`count` and ``--quick``
+
+
+def say(line: str):
+    """Print ``line``, and keep it for the report."""
+    print(line, flush=True)
+    lines.append(line)
 
 
 def count(full: int, short: int) -> int:
@@ -55,10 +69,11 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def seconds(f: Callable) -> float:
-    """How long one call takes."""
+def seconds(f: Callable, wait: Callable = lambda: None) -> float:
+    """How long one call takes, ``wait`` included: until a device is done."""
     start = time.perf_counter()
     f()
+    wait()
     return time.perf_counter() - start
 
 
@@ -71,7 +86,8 @@ def compare(
     work: float,
     unit: str,
     theirs_work: float | None = None,
-    rounds: int = 9,
+    rounds: int = ROUNDS,
+    place=None,
 ) -> Comparison:
     """Run ours, theirs, ours, theirs, ... after one warm-up each, and print the row.
 
@@ -89,16 +105,22 @@ def compare(
         Units per call of the peer, if it does less of it.
     rounds
         How many of each; at most 3 in a quick run.
+    place
+        Where both compute; the processor by default.
 
     Returns
     -------
     Comparison
     """
-    ours(), theirs()
-    rates = [
-        (work / seconds(ours), (theirs_work or work) / seconds(theirs))
-        for _ in range(min(rounds, count(rounds, 3)))
-    ]
+    wait = place.wait if place else lambda: None
+    ours(), theirs(), wait()
+    rates: list[tuple[float, float]] = []
+    start = time.perf_counter()
+    while len(rates) < min(rounds, count(rounds, 3)):
+        rates.append((work / seconds(ours, wait), (theirs_work or work) / seconds(theirs, wait)))
+        if len(rates) >= 3 and time.perf_counter() - start > PATIENCE:
+            say(f"{name} / {peer}: {len(rates)} rounds only, too slow for more.")
+            break
     ratios = [a / b for a, b in rates]
     mine, peers = zip(*rates, strict=True)
     result = Comparison(
@@ -110,21 +132,47 @@ def compare(
         statistics.median(ratios),
         min(ratios),
         max(ratios),
+        gpu=bool(place and place.gpu),
     )
     made.append(result)
-    print(result.row(), flush=True)
+    print("GPU " * result.gpu + result.row(), flush=True)
     return result
 
 
-def machine() -> str:
-    """Python, packages and cores, in one line."""
-    found = []
-    for name in PACKAGES:
+# --- the machine
+
+
+def machine() -> list[str]:
+    """Processor, versions, and the kernels that NumPy and PyTorch chose, in a few lines."""
+    pins = dict(line.split("==") for line in PINS.read_text().split())
+    found, other = [f"Python {platform.python_version()}"], []
+    for name, pinned in pins.items():
         try:
-            found.append(f"{name} {version(name)}")
+            installed = version(name)
         except PackageNotFoundError:
+            other.append(f"{name} is missing")
             continue
-    return f"Python {platform.python_version()}, {', '.join(found)}; {cores()} cores"
+        found.append(f"{name} {installed}")
+        if installed.partition("+")[0] != pinned:
+            other.append(f"{name} is {installed}, not {pinned}")
+    said = [f"{_processor()}, {cores()} cores. {', '.join(found)}."]
+    said.append(f"Other versions than requirements.txt: {'; '.join(other) or 'none'}.")
+    kernels = {
+        f"{c['internal_api']} {c['architecture']}"
+        for c in threadpoolctl.threadpool_info()
+        if c["user_api"] == "blas" and "architecture" in c
+    }
+    said.append(f"Kernels of NumPy's matrix products: {', '.join(sorted(kernels)) or 'unknown'}.")
+    return said
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        named = next(line for line in lines if line.startswith("model name"))
+        return named.partition(":")[2].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def lost_share(spins: int = 200) -> float:
@@ -135,33 +183,62 @@ def lost_share(spins: int = 200) -> float:
     return max(0.0, 1 - (time.thread_time() - own) / (time.perf_counter() - start))
 
 
-def quiet() -> tuple[bool, str]:
-    """Whether the machine is quiet enough for timings, and what was seen."""
+def quiet(itself: bool = False) -> tuple[bool, str]:
+    """Whether the machine is quiet enough for timings, and what was seen.
+
+    ``itself``: this program has been computing, so the load is its own.
+    """
     load = os.getloadavg()[0] / cores() if hasattr(os, "getloadavg") else 0.0
     lost = lost_share()
     seen = f"load {load:.2f} per core, {lost:.0%} of a thread's time lost to others"
-    if load <= BUSY and lost <= BUSY:
+    if lost <= BUSY and load <= BUSY + itself:
         return True, f"The machine is quiet: {seen}."
     return False, f"THE MACHINE IS NOT QUIET: {seen}. These figures are not to be trusted."
 
 
-def write(out: Path, lines: list[str]):
+# --- the report
+
+
+def table() -> list[str]:
+    """All comparisons, those on a GPU in a column of their own beside those on the processor."""
+    on_gpu = {(c.name, c.peer): c for c in made if c.gpu}
+    rows = [c for c in made if not c.gpu]
+    rows += [c for key, c in on_gpu.items() if key not in {(r.name, r.peer) for r in rows}]
+    out = []
+    for line, end in zip(HEADER.split("\n"), (" on a GPU |", "---|"), strict=True):
+        out.append(line + end)
+    for row in rows:
+        twin = on_gpu.get((row.name, row.peer))
+        cell = f"{_figure(twin.ours)}: {twin.ranged()}" if twin else ""
+        blank = f"| {row.name} | | {row.peer} | {row.unit} | |"
+        out.append(f"{blank if row.gpu else row.row()} {cell} |")
+    return out
+
+
+def write(out: Path):
     """The table as ``benchmarks.md`` and the ratios as ``benchmarks.png`` in the folder ``out``."""
     from matplotlib.figure import Figure
 
     out.mkdir(parents=True, exist_ok=True)
-    table = [HEADER, *(c.row() for c in made)] if made else []
-    (out / "benchmarks.md").write_text("\n".join([*lines, "", *table, ""]), encoding="utf-8")
+    text = "\n".join([*lines, "", *(table() if made else []), ""])
+    (out / "benchmarks.md").write_text(text, encoding="utf-8")
     if not made:
         return
-    figure = Figure(figsize=(8, 0.35 * len(made) + 1.2), layout="constrained")
+    figure = Figure(figsize=(8, 0.3 * len(made) + 1.2), layout="constrained")
     axes = figure.subplots()
     for place, c in enumerate(reversed(made)):
-        axes.plot([c.lowest, c.highest], [place, place], color="tab:blue", linewidth=2)
-        axes.plot(c.ratio, place, "o", color="tab:blue")
-    names = [f"{c.name} / {c.peer}" for c in reversed(made)]
+        color = "tab:green" if c.gpu else "tab:blue"
+        axes.plot([c.lowest, c.highest], [place, place], color=color, linewidth=2)
+        axes.plot(c.ratio, place, "o", color=color, markersize=5)
+    names = [f"{c.name} / {c.peer}{', GPU' * c.gpu}" for c in reversed(made)]
     axes.set_yticks(range(len(made)), names, fontsize=8, parse_math=False)
+    axes.set_ylim(-0.7, len(made) - 0.3)
     axes.axvline(1, color="gray", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel("minadv / peer: median and range; right of the line minadv is faster")
+    least, most = min(c.lowest for c in made), max(c.highest for c in made)
+    marks = [m for m in (0.25, 0.5, 1, 2, 3, 5, 10, 20, 50, 100) if least / 1.5 < m < most * 1.5]
+    axes.set_xticks(marks, [f"{m:g}" for m in marks])
+    axes.xaxis.minorticks_off()
+    axes.grid(axis="x", color="0.9")
+    axes.set_xlabel("minadv / peer, median and range of all rounds; above 1 minadv is faster")
     figure.savefig(out / "benchmarks.png", dpi=120)

@@ -1,21 +1,13 @@
-"""The documents' models, and how weights are kept.
-
-Each model is a :class:`~minadv.layers.Sequential` from images to logits (N, K).
-Probabilities are their softmax.
-"""
+"""The documents' models."""
 
 from __future__ import annotations
 
-import zipfile
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minadv.backend import asarray, like, to_numpy
-from minadv.checks import check_count, check_counts, check_path, check_rng
-from minadv.files import write_whole
+from minadv.backend import asarray, like
+from minadv.checks import check_count, check_counts, check_rng
 from minadv.layers import (
     AvgPool,
     Conv2D,
@@ -32,9 +24,7 @@ __all__ = [
     "LogisticRegression",
     "cnn",
     "deep_cnn",
-    "load_weights",
     "mlp",
-    "save_weights",
     "separable_cnn",
 ]
 
@@ -232,59 +222,3 @@ def separable_cnn(
     return Sequential(
         *layers, AvgPool(2), Flatten(), Dense(places * d, classes, rng=rng, dtype=dtype)
     )
-
-
-# ---- weights on disk
-
-
-def _check_model(model):
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, which has parameters, got {model!r}")
-
-
-def save_weights(model: Layer, path) -> Path:
-    """Write ``model.parameters`` to ``path`` (``.npz``), see :func:`minadv.files.write_whole`.
-
-    A layer that is used twice is written under both names.
-    """
-    path = check_path("path", path)
-    _check_model(model)
-    if path.suffix != ".npz":
-        raise ValueError(f"path must end in .npz, got {path}")
-    content = BytesIO()
-    # Not np.savez, whose own keywords an array may be called: "file".
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, value in model.parameters.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, to_numpy(value), allow_pickle=False)
-    return write_whole(path, content.getvalue())
-
-
-def load_weights(model: Layer, path) -> Layer:
-    """Put the weights in ``path`` (``.npz``, read without pickle) into ``model``, and return it.
-
-    Raises :class:`FileNotFoundError`, or :class:`ValueError` naming the file and what is wrong: it
-    is damaged, does not hold weights, or its arrays are missing, unknown, or of another shape.
-    The model then keeps the weights that it had.
-    """
-    path = check_path("path", path)  # a number would be read as an open file's, and closed
-    _check_model(model)
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            values = {name: arrays[name] for name in arrays.files}
-        if not all(isinstance(v, np.ndarray) and v.dtype.kind in "fiu" for v in values.values()):
-            raise ValueError("it holds other things than arrays of numbers")
-    except FileNotFoundError:
-        raise
-    # What zipfile and NumPy trip over in a damaged file is of a dozen kinds.
-    except Exception as error:
-        raise ValueError(f"{path} is no readable .npz file of weights: {error}") from error
-    own = model.parameters
-    try:
-        model.parameters = {
-            name: like(v.astype(own[name].dtype), own[name]) if name in own else v
-            for name, v in values.items()
-        }
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return model
