@@ -57,7 +57,7 @@ x, y = d.x_test[:500], d.y_test[:500]
 # (After each sum stands a ReLU, which lets it pass where the sum is positive.)
 #
 # Count it, in networks of 64 numbers per layer whose weights are drawn at half of He's
-# deviation: $q$ is about a half.
+# deviation: $q$ is about a half. Figure 19.1 shows the outcome.
 
 
 # %%
@@ -228,9 +228,10 @@ for name, share in right.items():
 assert right["residual network"] > 0.85
 
 # %% [markdown]
-# Depth and normalization are no defense. To the attacker the network is a function with
-# a gradient, like any other. What is made on it moves the CNN less than the CNN's own
-# gradient does: the two networks see with other eyes (lesson 9).
+# Depth and normalization are no defense, as Figure 19.2 says, and Figure 19.3 shows
+# what was made. To the attacker the network is a function with a gradient, like any
+# other. What is made on it moves the CNN less than the CNN's own gradient does: the two
+# networks see with other eyes (lesson 9).
 
 # %%
 epsilons = np.linspace(0, by_data(sample=0.2, digits=0.3), 6)
