@@ -12,12 +12,12 @@ from pathlib import Path
 
 # NUMBERS: the file in a lesson's folder that keeps what the run measured.
 NUMBERS = "measured.json"
-HEAD = """# Every number of the lessons
+HEAD = """# The numbers of the lessons
 
 What each lesson measures, next to what the documents state where they state a number. A
 run moves every random number: the first weights, the order of training, the images
 drawn, the attacks. For each lesson stands first whether its claims held, then the mean
-and the spread of each number, and in how many runs it was measured. Made by
+and the spread of each number, and in how many runs it was measured. To make it again:
 
 ```
 python -m lessons --seeds 5 --out sample
