@@ -22,6 +22,7 @@ from sphinx.util.console import nocolor
 
 import lesson as lesson_module
 import minadv
+from homework.grader.stubs import student_questions
 from minadv import plotting
 from minadv.inference import probabilities
 from pages import cells as cells_module
@@ -147,6 +148,8 @@ def _documents(links: Links, source: Path) -> None:
             return f"[{m[1]}](/{page}.md)" if page else m[1]
 
         text = path.read_text("utf-8")
+        if path.name == "questions.md":  # as students get them: without the model answers
+            text = student_questions(text)
         if name != "benchmarks":  # its words are no functions
             text = links.map(text) if name == "map" else links.prose(text)
         text = re.sub(r"!?\[([^\]]*)\]\((?!https?:|#|/)([^)]*)\)", link, text)
