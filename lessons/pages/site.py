@@ -138,10 +138,8 @@ def _documents(links: Links, source: Path) -> None:
         "glossary": HERE.parent / "glossary.md",
         "benchmarks": ROOT / "tests" / "benchmarks" / "README.md",
     } | {str(p.relative_to(ROOT).with_suffix("")): p for p in homework.rglob("*.md")}
-    names = {path: name for name, path in pages.items()}
-    for name, path in pages.items():
-        if not path.exists():
-            continue
+    names = {path: name for name, path in pages.items() if path.exists()}
+    for path, name in names.items():
 
         def link(m: re.Match, folder: Path = path.parent) -> str:  # to a file: to its page, if any
             page = names.get((folder / m[2]).resolve())
