@@ -89,8 +89,9 @@ x, y = d.x_test[judges], d.y_test[judges]
 #
 # It pulls all the $q$ towards one place around 0, so that few holes stay between them.
 # In the first term each pixel is a coin that the decoder's output $\hat x_i$ is the
-# bias of, and $-\log p(x \mid z) = -\sum_i [x_i \log \hat x_i + (1 - x_i) \log (1 -
-# \hat x_i)]$.
+# bias of, and
+#
+# $$-\log p(x \mid z) = -\sum_i [x_i \log \hat x_i + (1 - x_i) \log (1 - \hat x_i)].$$
 #
 # One problem is left. The mean over $z \sim q$ is to be differentiated by $\mu$ and
 # $\sigma$, which decide how $z$ is drawn. *Reparameterize*: draw $\epsilon \sim N(0,

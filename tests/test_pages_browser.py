@@ -56,7 +56,8 @@ OUT_OF_REACH = """() => [...document.querySelectorAll("article *")].filter(e =>
     && e.tabIndex < 0 && !e.querySelector("a, input, [tabindex='0']")
 ).map(e => e.outerHTML.slice(0, 200))"""
 PRINTED = """() => [
-    ...[...document.querySelectorAll(".sidebar-drawer, .toc-drawer, .slider, .back-to-top")],
+    ...document.querySelectorAll(
+        ".sidebar-drawer, .toc-drawer, .slider, .back-to-top, .skip-to-content"),
     ...[...document.querySelectorAll("article pre")].filter(
         e => getComputedStyle(e).whiteSpace !== "pre-wrap"),
 ].filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"""

@@ -99,7 +99,7 @@ class Affine:
         return share * most + 4 * (n + 4) * self.precision.tiny
 
     def box(self, low: Array, high: Array, slack: Array) -> Box:
-        """Bounds of z: W's center, and |W| times the radius, as Gowal et al. 2018, equation 6."""
+        """Bounds of z: its center, and ``|W|`` times the radius, Gowal et al. 2018, equation 6."""
         xp = array_module(low)
         center = (low + high) / 2
         radius = xp.maximum(high - center, center - low)
