@@ -6,7 +6,6 @@ Each peak is that of a process of its own, above what the loaded network and ima
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.harness import compare, count, say
+from tests.benchmarks.harness import compare, count, peak_memory, say
 
 EPS, IMAGES = 4 / 255, 8
 
@@ -64,11 +63,6 @@ def images_and_labels():
     return x, np.arange(IMAGES)
 
 
-def peak() -> float:
-    """Peak memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def memory(name: str, weights: str) -> float:
     """What an attack takes above network and images, in MiB, in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.resnet", name, weights]
@@ -100,6 +94,6 @@ def main():
 
 if __name__ == "__main__":
     attack = WAYS[sys.argv[1]](sys.argv[2], *images_and_labels())
-    before = peak()
+    before = peak_memory()
     attack()
-    print(peak() - before)
+    print(peak_memory() - before)
