@@ -200,6 +200,21 @@ def test_lines_are_exact_where_no_relu_bends():
     np.testing.assert_allclose([found.low[0], found.high[0]], [[10.8, 0.8], [11.2, 1.2]])
 
 
+def test_boxes_of_inner_layers_are_refined_by_lines():
+    """h1 = h2 = relu(x) = x, so z = h1 - h2 + 0.1 is 0.1: an interval sees a ReLU that bends."""
+    how = {"dtype": np.float64}
+    model = Sequential(
+        layers.Dense(1, 2, **how), layers.ReLU(), layers.Dense(2, 1, **how), layers.ReLU(),
+        layers.Dense(1, 2, **how),
+    )  # fmt: skip
+    model[0].weight, model[2].weight = np.array([[1.0, 1.0]]), np.array([[1.0], [-1.0]])
+    model[2].bias, model[4].weight = np.array([0.1]), np.array([[1.0, -1.0]])
+    x = np.array([[0.5]])
+    lines = logit_bounds(model, x, eps=0.2)
+    np.testing.assert_allclose([lines.low[0], lines.high[0]], [[0.1, -0.1]] * 2, atol=1e-12)
+    assert logit_bounds(model, x, eps=0.2, method="intervals").high[0, 0] == pytest.approx(0.5)
+
+
 def test_the_ball_is_no_smaller_than_the_real_one_and_ends_at_the_bounds():
     """In float64 0.1 + 0.2 is more than the real sum, and 0.3 - 0.1 less than the difference."""
     rng = np.random.default_rng(9)
@@ -390,12 +405,17 @@ def test_lines_are_never_looser_than_intervals_and_mostly_tighter(make):
         assert (lines.low >= box.low).all()
         assert (lines.high <= box.high).all()
         assert (lines.high - lines.low).mean() < 0.9 * (box.high - box.low).mean()
+        box, lines = (margin_bound(model, x, 0, eps=eps, method=m, norm=norm) for m in METHODS)
+        assert (lines >= box).all()
+        assert lines.mean() > box.mean()
 
 
-def test_l2_bounds_lie_within_those_of_the_box_around_it():
+@pytest.mark.parametrize("method", METHODS)
+def test_l2_bounds_lie_within_those_of_the_box_around_it(method):
     model = convolutional()
     x = np.random.default_rng(1).random((2, 9, 9, 2)).astype(np.float32)
-    ball, box = (logit_bounds(model, x, eps=0.1, norm=norm) for norm in ("l2", "linf"))
+    how = {"eps": 0.1, "method": method}
+    ball, box = (logit_bounds(model, x, norm=norm, **how) for norm in ("l2", "linf"))
     assert ((ball.high - ball.low) < 0.7 * (box.high - box.low)).all()
 
 
