@@ -6,8 +6,6 @@ import argparse
 import importlib
 import platform
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 try:
@@ -21,6 +19,7 @@ from homework.grader.classroom import grade_class
 from homework.grader.course import Course
 from homework.grader.engine import grade, measure
 from homework.grader.feedback import plain, report
+from homework.grader.processes import pool
 from homework.grader.start import write_folder
 from homework.grader.stubs import ROOT, load, names, solution_source
 from homework.grader.submissions import files_of, pick
@@ -57,13 +56,13 @@ def grade_folder(o) -> int:
         try:
             from distributed import Client
         except ImportError:
-            print("--dask needs the package distributed: pip install distributed")
+            print("--dask needs the package distributed: pip install 'minadv[class]'")
             return 2
         with Client(o.dask) as client:
             return _grade_over(o, client.get_executor())
     for last in (False, True):  # a lost worker ends the pool: what is left goes to a new one
-        with ProcessPoolExecutor(o.workers, mp_context=get_context("spawn")) as pool:
-            code = _grade_over(o, pool)
+        with pool(o.workers) as executor:
+            code = _grade_over(o, executor)
         if code != 1 or last:
             break
         o.regrade = []

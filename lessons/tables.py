@@ -102,9 +102,10 @@ def _summary(values: list[float], form: str) -> tuple[str, str, str]:
     """Mean, standard deviation and number of runs, as they are printed."""
     if not values:
         return "", "", ""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    mean = statistics.fmean(values)
-    return f"{mean:{form}}", f"{spread:{form.lstrip('+')}}", str(len(values))
+    mean = f"{statistics.fmean(values):{form}}"
+    if len(values) == 1:
+        return mean, "", "1"
+    return mean, f"{statistics.stdev(values):{form.lstrip('+')}}", str(len(values))
 
 
 def main() -> None:

@@ -631,3 +631,16 @@ def test_linear_only():
         exact_radius(models.mlp((2, 2, 1), 3, hidden=2), np.zeros((1, 2, 2, 1)), 0)
     with pytest.raises(ValueError, match="x must hold at least one example"):
         certified_accuracy(models.mlp((2, 2, 1), 3), np.zeros((0, 2, 2, 1)), 0, eps=0.1)
+
+
+def test_a_convolution_without_bias_has_a_bias_of_zero():
+    without, zero = (
+        Sequential(
+            layers.Conv2D(1, 3, bias=bias, rng=0), layers.Flatten(), layers.Dense(12, 2, rng=1)
+        )
+        for bias in (False, True)
+    )
+    x = np.random.default_rng(0).random((2, 4, 4, 1)).astype(np.float32)
+    for method in METHODS:
+        bounds = (margin_bound(model, x, y=0, eps=0.1, method=method) for model in (without, zero))
+        np.testing.assert_array_equal(*bounds)

@@ -1,8 +1,11 @@
 """The homework's grader: a submission cannot fool it, and a student is told what is wrong."""
 
+import ast
+import doctest
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ from homework.grader import processes, sandbox, selftest, stubs
 from homework.grader.course import Course
 from homework.grader.engine import grade
 from homework.grader.feedback import report
+from homework.grader.html_report import html
 from homework.grader.results import write_results
 from homework.grader.sandbox import Ended, Raised, Sandbox
 from homework.grader.stubs import (
@@ -56,6 +60,26 @@ def test_a_stub_has_the_signatures_and_nothing_of_the_solution(name):
             assert inspect.signature(space[function]) == right
 
 
+@pytest.mark.parametrize("name", names())
+def test_examples_in_docstrings_are_right(name):
+    assert doctest.testmod(reference_of(name)).failed == 0
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_handout_runs_top_to_bottom(tmp_path, name):
+    assert main(["start", name, str(tmp_path)]) == 0
+    (tmp_path / f"{name}.py").write_text(solution_source(name), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(stubs.ROOT.parent)}
+    command = [sys.executable, "handout.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "not written yet" not in done.stdout
+    cells = json.loads((tmp_path / "handout.ipynb").read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            ast.parse(cell["source"])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -91,7 +115,7 @@ def test_rubrics_are_stripped():
 )
 def test_what_ends_a_submission(body, words):
     with pytest.raises(Ended, match=words):
-        run(f"def f():\n    {body}", call_seconds=1)
+        run(f"def f():\n    {body}", call_seconds=0.5)
 
 
 def test_memory_is_limited():
@@ -225,6 +249,8 @@ def test_cheats_score_nothing_and_results_are_valid(tmp_path, name, case):
     source = case[1].encode()
     limits = {"hidden": False, "scale": "small", "call_seconds": 0.5}
     outcomes = grade(homework, source, Course(), **limits)
+    for text in (report(homework, outcomes), html(homework, outcomes, "eve")):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text.encode().decode())
     write_results(tmp_path / "results.json", homework, outcomes, done=True)
     result = json.loads((tmp_path / "results.json").read_text())
     assert result["score"] == 0

@@ -16,9 +16,13 @@ from multiprocessing import get_context
 import pytest
 
 from homework.__main__ import main
-from homework.grader.classroom import _safe, files_of, grade_class, pick, read_zip
+from homework.grader import classroom, processes
+from homework.grader.classroom import grade_class
+from homework.grader.course import Course
 from homework.grader.selftest import CHEATS
 from homework.grader.stubs import ROOT, solution_source
+from homework.grader.submissions import files_of, pick, read_zip
+from homework.grader.tables import safe
 
 pytestmark = [
     pytest.mark.lessons,
@@ -61,8 +65,8 @@ def test_a_submission_is_found_in_one_subfolder_of_a_zip(tmp_path):
 
 
 def test_names_are_no_formulas():
-    assert _safe("=cmd()") == "'=cmd()"
-    assert _safe("Ada") == "Ada"
+    assert safe("=cmd()") == "'=cmd()"
+    assert safe("Ada") == "Ada"
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def submissions(tmp_path):
     folder = tmp_path / "submissions"
     sources = {"ada": solution_source("hw2"), "ben": "def strongest(W, eps, norm): return W"}
     functions = "    'logit_and_probability',"
-    for cheat in ("exit_at_once", "patch_numpy"):
+    for cheat in ("exit_at_once", "surrogate"):
         text = (CHEATS / f"{cheat}.py").read_text()
         sources[cheat] = text.replace("# FUNCTIONS", functions)
     for name, text in sources.items():
@@ -96,7 +100,7 @@ def test_every_executor_gives_the_same_table(tmp_path, submissions):
     with pool(1) as one:
         first = table(submissions, tmp_path / "one", one)
     rows = {r.split(",")[0]: r.split(",")[1] for r in first.splitlines()[1:]}
-    assert rows == {"ada": "10", "ben": "0", "eve": "", "exit_at_once": "0", "patch_numpy": "0"}
+    assert rows == {"ada": "10", "ben": "0", "eve": "", "exit_at_once": "0", "surrogate": "0"}
     with pool(4) as four:
         assert table(submissions, tmp_path / "four", four) == first
     with ThreadPoolExecutor(2) as threads:
@@ -117,15 +121,17 @@ def test_a_dask_cluster_gives_the_same_table(tmp_path, submissions):
 
 
 class Counting(Executor):
-    """Runs at once, counts, and loses the first ``lost`` tasks."""
+    """Runs at once, counts submissions, and loses the first ``lost`` tasks."""
 
     def __init__(self, lost=0):
-        self.count, self.lost = 0, lost
+        self.count, self.lost, self.arguments = 0, lost, {}
 
-    def submit(self, f, *arguments):
-        self.count += 1
+    def submit(self, f, student, *arguments):
+        self.count += student != classroom.SOLUTION
+        self.arguments[student] = arguments
+        arguments = student, *arguments
         future = Future()
-        if self.count <= self.lost:
+        if student != classroom.SOLUTION and self.count <= self.lost:
             future.set_exception(BrokenProcessPool("lost"))
         else:
             future.set_result(f(*arguments))
@@ -143,13 +149,74 @@ def test_what_was_graded_is_kept_until_it_changes(tmp_path, submissions):
     regraded = Counting()
     table(submissions, tmp_path, regraded, again=("ada",))
     assert regraded.count == 1
+    assert classroom.SOLUTION not in regraded.arguments  # it was graded with the first
+
+
+def test_a_score_that_a_corrected_grader_changes_is_shown(tmp_path, submissions):
+    def rows():
+        lines = table(submissions, tmp_path, Counting()).splitlines()
+        return [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+
+    assert not any(row["previous"] for row in rows())
+    path = tmp_path / "reports" / "ada.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"score": 4, "key": "an old one"}))
+    assert [row["previous"] for row in rows()] == ["4", "", "", "", ""]
+    assert [row["previous"] for row in rows()] == ["4", "", "", "", ""]  # kept when resumed
+
+
+def test_some_get_more_time(tmp_path, submissions):
+    runs = Counting()
+    table(submissions, tmp_path, runs, times={"ada": 2.0})
+    assert {s: a[-1] for s, a in runs.arguments.items() if a[-1] != 1} == {"ada": 2.0}
+    again = Counting()
+    table(submissions, tmp_path, again)
+    assert again.count == 1  # other limits, another grading
+    with pytest.raises(ValueError, match="holds no zoe"):
+        table(submissions, tmp_path, again, times={"zoe": 2.0})
+
+
+def test_reports_are_pages_and_text(tmp_path, submissions):
+    table(submissions, tmp_path, Counting(), ascii=True)
+    for student in ("ada", "ben", "eve", "exit_at_once", "surrogate"):
+        assert f"report for {student}" in (
+            (tmp_path / "reports" / f"{student}.html").read_text(encoding="utf-8").lower()
+        )
+        (tmp_path / "reports" / f"{student}.txt").read_bytes().decode("ascii")
+
+
+def test_a_course_on_which_the_solution_fails_is_refused(tmp_path, submissions, monkeypatch):
+    source = solution_source("hw2").replace("1 / (1 + e)", "2 / (1 + e)")
+    monkeypatch.setattr(classroom, "solution_source", lambda name: source)
+    with pytest.raises(ValueError, match="the solution itself fails A1"):
+        table(submissions, tmp_path, Counting())
+
+
+def test_a_seed_is_any_text(tmp_path):
+    assert Course("../x", tmp_path).path.parent == tmp_path
+    assert Course("spring 27", tmp_path).path != Course("spring 28", tmp_path).path
+    assert Course("public", tmp_path).path.name == "public.npz"
 
 
 def test_a_worker_lost_twice_is_no_grade(tmp_path, submissions):
     out = tmp_path / "grades.csv"
-    bad = grade_class("hw2", submissions, out, Counting(lost=8), scale="small", only="A")
+    options = {"scale": "small", "only": "A", "seed": "selftest"}
+    bad = grade_class("hw2", submissions, out, Counting(lost=8), **options)
     assert bad == 4
     assert "not graded,BrokenProcessPool" in out.read_text()
+
+
+def _children(pid) -> list[str]:
+    if not sys.platform.startswith("linux"):
+        return []
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
+def _runs(pid) -> bool:
+    try:
+        return processes.stat(pid)[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_kill_9_and_resume_give_the_same_table(tmp_path, submissions):
@@ -164,8 +231,15 @@ def test_kill_9_and_resume_give_the_same_table(tmp_path, submissions):
             if list((tmp_path / "killed" / "reports").glob("*.json")):
                 break
             time.sleep(0.1)
+        workers = _children(grader.pid)
         grader.send_signal(signal.SIGKILL)
     assert not out.exists()
+    for _ in range(300):  # a killed grader leaves no worker behind
+        if not any(map(_runs, workers)):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a worker still runs")
     resumed = Counting()
     after = table(submissions, out.parent, resumed)
     assert resumed.count < 4
@@ -173,7 +247,7 @@ def test_kill_9_and_resume_give_the_same_table(tmp_path, submissions):
 
 
 def test_answers_come_by_question_under_numbers(tmp_path, submissions):
-    table(submissions, tmp_path, Counting(), only="none")
+    table(submissions, tmp_path, Counting(), only="no such part")
     text = (tmp_path / "answers" / "question1.md").read_text()
     assert "ada thinks so" in text
     assert "Why?" not in text

@@ -46,7 +46,10 @@ FIGURES = """() => [...document.querySelectorAll("article figure")].map(f => {
             ?.textContent.match(/(save|slider)\\(/g)?.length,
     };
 })"""
-WIDE = "() => document.documentElement.scrollWidth - innerWidth"
+WIDE = """() => {  // the theme's box around the article would scroll, not the page
+    const boxes = [document.documentElement, ...document.querySelectorAll(".content")];
+    return Math.max(...boxes.map(box => box.scrollWidth - box.clientWidth));
+}"""
 OUT_OF_REACH = """() => [...document.querySelectorAll("article *")].filter(e =>
     e.scrollWidth > e.clientWidth + 1
     && ["auto", "scroll"].includes(getComputedStyle(e).overflowX)

@@ -114,8 +114,7 @@ def grade_class(
         raise ValueError(f"{folder} holds no folder and no zip")
     if unknown := {*again, *times} - {p.name for p in paths}:
         raise ValueError(f"{folder} holds no {', '.join(sorted(unknown))}")
-    course = Course(seed)
-    weights = course.path.read_bytes() if course.path.is_file() else trained(course)
+    weights = _weights(seed, out.parent / "courses")
     version = version_of(name) + hashlib.sha256(weights).hexdigest() + f"{seed}:{scale}:{only}"
 
     def key_of(source: bytes, factor) -> str:
@@ -183,6 +182,19 @@ def _write_reports(folder: Path, student: str, row: dict, ascii: bool):
     write_whole(folder / f"{student}.txt", (plain(text) if ascii else text).encode())
     if "key" in row:
         write_whole(folder / f"{student}.json", json.dumps(row, indent=1).encode())
+
+
+def _weights(seed: str, folder: Path) -> bytes:
+    """The models of a course; those that are trained here are kept, so that a run that goes on has
+    the same."""
+    course, own = Course(seed), Course(seed, folder)
+    for path in (course.path, own.path):
+        if path.is_file():
+            return path.read_bytes()
+    weights = trained(course)
+    folder.mkdir(exist_ok=True)
+    write_whole(own.path, weights)
+    return weights
 
 
 def trained(course: Course) -> bytes:

@@ -11,7 +11,8 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from homework.grader.course import Course
-from homework.grader.sandbox import Ended, Raised, Sandbox, Served
+from homework.grader.sandbox import Ended, Raised, Sandbox
+from homework.grader.serve import Served
 
 MOST_CALLS = 400  # of examples in one check; later ones pass unseen, which ends the shrinking
 MOST_SHRINKING = 15  # CPU seconds of the submission, counted from the first failure

@@ -5,7 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
+import signal
+import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 
@@ -43,24 +50,22 @@ def peak(pid: int) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def memory_limit(more: int):
-    """On Linux, let this process grow by ``more`` bytes at most; beyond, a MemoryError."""
-    try:
-        import resource
+def end_with(parent: int):
+    """End this process when ``parent`` is gone, also by kill -9: a pool's worker would wait for
+    ever."""
 
-        with open("/proc/self/statm", encoding="ascii") as file:
-            size = int(file.read().split()[0]) * resource.getpagesize()
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    except (ImportError, OSError):
-        yield
-        return
-    most = [size + more] + [v for v in (soft, hard) if v != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min(most), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of fresh processes that do not outlive this one."""
+    context = get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=end_with, initargs=(os.getpid(),))
 
 
 def children() -> set[int]:
@@ -75,6 +80,35 @@ def children() -> set[int]:
                 if int(fields[1]) == os.getpid() and int(fields[3]) != os.getsid(0):
                     found.add(int(entry))
     return found
+
+
+def kill_all(process: subprocess.Popen, strangers: set[int]):
+    """Kill ``process`` with its group, and what it left behind: our children but ``strangers``."""
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            process.kill()
+        left = children() - strangers - {process.pid}
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.waitpid(pid, os.WNOHANG)
+        if not left and process.poll() is not None:
+            break
+        time.sleep(0.01)
+
+
+def remove(folder: Path):
+    """Remove a folder, also one of folders in folders in folders."""
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists() and os.name == "posix":
+        command = ["rm", "-rf", "--", folder]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, check=False, capture_output=True, timeout=10)
 
 
 def adopt_orphans():

@@ -1,32 +1,24 @@
-"""The parent's side of a submission: start the child, call it, answer its questions, limit and end
-it."""
+"""The parent's side of a submission: start the child, call it, answer it, limit it and end it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-import minadv
 from homework.grader import processes, worker
-from homework.grader.kit import write_kit
+from homework.grader.launch import launch
+from homework.grader.serve import Served, check_size
 
 MOST_SOURCE = 1 << 18  # bytes of a submission
-MOST_ANSWER = 1 << 30  # bytes that one answer of ours may take, so that no question ends us
 MOST_ASKED = 1 << 29  # bytes of the questions and answers of one call, which are all kept
-# Where the answers are.
-FORBIDDEN = Path(__file__).parent.parent, Path(minadv.__file__).parent
 
 
 class Ended(Exception):
@@ -34,32 +26,15 @@ class Ended(Exception):
 
 
 class Raised(Exception):
-    """The student's function raised: ``kind`` (the class's name), ``text``, ``lines`` of the
-    student."""
+    """The student's function raised: ``kind`` (the class's name), ``text``, its own ``lines``."""
 
     def __init__(self, kind: str, text: str, lines: str, warned: list):
         super().__init__(f"{kind}: {text}")
         self.kind, self.text, self.lines, self.warned = kind, text, lines, warned
 
 
-@dataclass
-class Served:
-    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each
-    question and answer.
-
-    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp``
-    differentiates. ``source``: Python for the line that the student pastes, or nothing.
-    """
-
-    answer: Callable
-    kind: str = "f"
-    source: str = ""
-    asked: list = field(default_factory=list)
-
-
 class Sandbox:
-    """One submission, run by ``python -I`` in a folder and a session of its own. Use as a context
-    manager.
+    """One submission, in a folder, a process and a session of its own. Use as a context manager.
 
     ``source``: bytes of the student's file; ``name``: ``"hw2"``; ``kit``: modules of minadv it may
     see; ``call_seconds``: CPU limit of one call (wall: 4 times that); ``seconds``: CPU limit of all
@@ -75,10 +50,7 @@ class Sandbox:
         self.spent = 0.0  # CPU seconds of the processes that ended, and of our answers to them
         self.peak = 0  # KiB, the largest that a process was, where the system says
         self._end = time.monotonic() + 2.5 * seconds
-        self.process = None
-        self.folder = None
-        self._printed = None
-        self._unloadable = None
+        self.process = self.folder = self._printed = self._unloadable = None
         self._last_printed, self._forgotten = "", 0
         self.functions: list[str] = []
 
@@ -109,41 +81,14 @@ class Sandbox:
             raise
 
     def _launch(self):
-        home, kit = self.folder / "home", self.folder / "kit"
+        home = self.folder / "home"
         home.mkdir()
-        write_kit(kit, self.kit)
-        shutil.copyfile(worker.__file__, kit / "worker.py")
-        path = home / f"{self.name}.py"
-        path.write_bytes(self.source)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         self._printed, self._forgotten = os.open(home / "printed", flags, 0o600), 0
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        if sys.platform == "win32":
-            environment |= {"SYSTEMROOT": os.environ.get("SYSTEMROOT", "")}
-        owner = processes.other_user(self.folder, home)
         processes.adopt_orphans()
         self._strangers = processes.children()
-        forbidden = os.pathsep.join(os.path.realpath(f) for f in FORBIDDEN)
-        command = [
-            sys.executable,
-            "-I",
-            "-B",
-            str(kit / "worker.py"),
-            self.name,
-            str(self.folder),
-            forbidden,
-        ]
-        self.process = subprocess.Popen(
-            [*command, *map(str, (self.seconds, self.megabytes, *owner))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=home,
-            env=environment,
-            start_new_session=True,
-            bufsize=0,
-        )
+        limits = self.seconds, self.megabytes
+        self.process = launch(self.folder, self.source, self.name, self.kit, limits)
         self._buffer = bytearray()
         self._deadline(10 + self.call_seconds)
         kind, data = self._receive("while it was loaded")
@@ -205,25 +150,7 @@ class Sandbox:
         if self.process is not None:
             self.spent = self.used()
             self.peak = max(self.peak, processes.peak(self.process.pid))
-            for _ in range(50):
-                with contextlib.suppress(OSError):
-                    if hasattr(os, "killpg"):
-                        os.killpg(self.process.pid, signal.SIGKILL)
-                with contextlib.suppress(OSError):
-                    self.process.kill()
-                left = [
-                    p
-                    for p in processes.children()
-                    if p not in self._strangers and p != self.process.pid
-                ]
-                for p in left:
-                    with contextlib.suppress(OSError):
-                        os.kill(p, signal.SIGKILL)
-                    with contextlib.suppress(OSError):
-                        os.waitpid(p, os.WNOHANG)
-                if not left and self.process.poll() is not None:
-                    break
-                time.sleep(0.01)
+            processes.kill_all(self.process, self._strangers)
             self.process.wait()
             self.process.stdin.close()
             self.process.stdout.close()
@@ -232,12 +159,7 @@ class Sandbox:
             os.close(self._printed)
             self._printed = None
         if self.folder is not None:
-            with contextlib.suppress(RecursionError):
-                shutil.rmtree(self.folder, ignore_errors=True)
-            if self.folder.exists() and os.name == "posix":  # folders in folders: takes a while
-                command = ["rm", "-rf", "--", self.folder]
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    subprocess.run(command, check=False, capture_output=True, timeout=10)
+            processes.remove(self.folder)
             self.folder = None
 
     # ----------------------------------------------------------------------------------- the wire
@@ -248,8 +170,8 @@ class Sandbox:
         wall, cpu = time.monotonic(), time.thread_time()
         try:
             f = served[data[0]]
-            with processes.memory_limit(MOST_ANSWER):
-                value = f.answer(*data[1:])
+            check_size(data)
+            value = f.answer(*data[1:])
             f.asked.append((data[1:], value))
             self._asked += sum(v.nbytes for v in (*data, value) if isinstance(v, np.ndarray))
             message = worker.encode("value", value)

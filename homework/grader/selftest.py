@@ -4,19 +4,18 @@ exactly its own."""
 from __future__ import annotations
 
 import importlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from homework.grader.course import Course
 from homework.grader.engine import grade
 from homework.grader.feedback import report
+from homework.grader.processes import pool
 from homework.grader.stubs import load, solution_source, stub
 
 CHEATS = Path(__file__).parent.parent / "cheats"
-FEW = "always_equal", "array_subclass", "mostly_zero", "not_a_number", "open_the_solution"
+FEW = "always_equal", "mostly_zero", "not_a_number", "unchanged", "zeros"
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ def selftest(name: str, scale: str, workers: int = 1, only: str = "", all_cheats
     chosen = [c for c in cases(name, all_cheats) if only in c[0]]
     print(f"{name}: {homework.title}\n{'':<34} pts.  " + " ".join(c.id for c in homework.checks))
     good = True
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(run, name, case, scale) for case in chosen]
+    with pool(workers) as executor:
+        futures = [executor.submit(run, name, case, scale) for case in chosen]
         for future in futures:
             row, wrong = future.result()
             print(row + (f"   WRONG: {wrong}" if wrong else ""), flush=True)

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 import numpy as np
 
-from homework.grader.sandbox import Served
 from minadv import vjp
+
+MOST_PAIRS = 1 << 27  # of the longest sides of two arrays: what an answer may take, stays small
+
+
+@dataclass
+class Served:
+    """A function of ours that the student may call: ``answer(*arrays)``; ``asked`` keeps each
+    question and answer.
+
+    ``kind``: ``"f"`` for a plain function, ``"model"`` for logits that ``minadv.vjp``
+    differentiates. ``source``: Python for the line that the student pastes, or nothing.
+    """
+
+    answer: Callable
+    kind: str = "f"
+    source: str = ""
+    asked: list = field(default_factory=list)
+
+
+def check_size(data: list):
+    """Refuse a question whose arrays could be stretched against each other to something huge."""
+    sides = sorted(max(v.shape, default=1) for v in data if isinstance(v, np.ndarray))[-2:]
+    if len(sides) == 2 and sides[0] * sides[1] > MOST_PAIRS:
+        raise ValueError(f"a question of {sides[1]} rows is too large: ask for fewer at a time")
 
 
 class _Differentiable:

@@ -14,7 +14,8 @@ import numpy as np
 from homework.grader.course import Course
 from homework.grader.engine import Check
 from homework.grader.grading import Failed, Grading
-from homework.grader.sandbox import Raised, Served
+from homework.grader.sandbox import Raised
+from homework.grader.serve import Served
 from homework.grader.stubs import load, reference_of
 from minadv.autograd import raw, record
 from minadv.parallel import single_thread

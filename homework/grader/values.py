@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
-from homework.grader.sandbox import Served
+from homework.grader.serve import Served
 
 MOST = 24  # numbers of an array that are shown in full
 SHADES = " .:-=+*#%@"
@@ -20,8 +18,7 @@ def numbers(v) -> str:
         if v.size > MOST:
             first = ", ".join(f"{a:.6g}" for a in v.ravel()[:5])
             return f"array of shape {v.shape}: {first}, ..."
-        text = np.array2string(v, separator=", ", max_line_width=10**6, floatmode="unique")
-        return re.sub(r"\s*\n\s*", " ", text)
+        return _nested(v)
     if isinstance(v, (tuple, list)):
         return _bracketed(v, [numbers(a) for a in v])
     if isinstance(v, dict):
@@ -32,6 +29,13 @@ def numbers(v) -> str:
         return f"np.random.default_rng({v.entropy})"
     text = repr(v)
     return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _nested(v: np.ndarray) -> str:
+    if v.ndim:
+        return "[" + ", ".join(_nested(a) for a in v) + "]"
+    short = f"{v[()]:g}" if v.dtype.kind == "f" else str(v)
+    return short if v.dtype.kind != "f" or v.dtype.type(short) == v else str(v)
 
 
 def python(v) -> str:
@@ -85,10 +89,10 @@ def worst(returned, expected) -> str:
 
 
 def picture(before, after, chosen: int | None = None) -> list[str]:
-    """An 8×8 image after a change as nine lines of text, the changed pixels in brackets.
+    """An 8×8 image after a change as lines of text, the changed pixels in brackets.
 
     ``before`` and ``after``: (N, 64), (64,) or (8, 8), values from 0 to 1. ``chosen``: which of the
-    N; else the one with the largest change. The last line says in words what the others show.
+    N; else the one with the largest change. The last lines say in words what the others show.
     """
     b, a = (np.asarray(v, float).reshape(-1, 64) for v in (before, after))
     i = int(np.abs(a - b).sum(axis=1).argmax()) if chosen is None else chosen
@@ -100,10 +104,10 @@ def picture(before, after, chosen: int | None = None) -> list[str]:
     rows = ["|" + "".join(cells[r : r + 8]) + "|" for r in range(0, 64, 8)]
     far = np.abs(a[i] - b[i])
     p = int(far.argmax())
-    said = f"image {i} after the change: {int(moved.sum())} of 64 pixels differ (in brackets)"
+    rows.append(f"image {i} as it came back; in brackets what changed: {int(moved.sum())} of 64")
     if moved.any():
-        said += f", the most at row {p // 8}, column {p % 8}: {b[i][p]:.3g} became {a[i][p]:.3g}"
-    return [*rows, said]
+        rows.append(f"most of all row {p // 8}, column {p % 8}: {b[i][p]:.3g} became {a[i][p]:.3g}")
+    return rows
 
 
 def image_before(arguments, returned):

@@ -3,8 +3,8 @@ grade.
 
 Run as ``python -I -B worker.py NAME FOLDER FORBIDDEN LIMITS`` with the wire on descriptors 0 and 1.
 A message is one JSON line and the raw bytes of the arrays that it names: nothing on the wire can
-run code. The parent imports
-:func:`encode`, :func:`decode` from here; this file itself imports nothing of the homework.
+run code. The parent imports :func:`encode` and :func:`decode` from here; this file, all that the
+child has of us, imports nothing of the homework.
 """
 
 from __future__ import annotations
@@ -144,16 +144,13 @@ class _Fence:
             map(os.path.exists, (inside, inside + ".py"))
         ):
             raise ImportError(f"{name} is not part of this homework's kit")
-        return
 
 
 def _shut_in(folder: str, user: int, group: int) -> bool:
-    """Make ``folder`` all that the process can see of the disk, and become ``user``; whether that
-    worked.
+    """Make ``folder`` all that the process sees of the disk, become ``user``; whether that worked.
 
-    As root, ``chroot`` and then another user; else ``chroot`` in a user namespace of its own
-    (Linux), whose powers are given up again. No network either, where the system lets us. What
-    Python loads late is loaded before.
+    As root, ``chroot`` and then another user; else ``chroot`` in a user namespace (Linux), whose
+    powers are given up again. No network, if the system lets us. What Python loads late, first.
     """
     for name in COMMON:
         importlib.import_module(name)
@@ -181,14 +178,12 @@ def _shut_in(folder: str, user: int, group: int) -> bool:
         if libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()):
             os._exit(1)
     with contextlib.suppress(OSError, AttributeError):
-        # PR_SET_PDEATHSIG: where the judge is killed, so are we
-        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: die with the judge
     return inside
 
 
 def _refuse(forbidden: list):
-    """Refuse to open what lies in the folders ``forbidden``: a fence, where ``_shut_in`` has no
-    wall."""
+    """Refuse to open what lies in ``forbidden``: a fence, where ``_shut_in`` has no wall."""
     real = os.path.realpath
 
     def hook(event, arguments):
@@ -205,15 +200,13 @@ def _refuse(forbidden: list):
 def main(name: str, folder: str, forbidden: str, *numbers: int):
     """Serve calls of ``folder/home/NAME.py`` until the parent says stop.
 
-    ``forbidden``: folders that it must not read, joined by ``os.pathsep``. ``numbers``: CPU
-    seconds, MiB, and the user and the group to run as, or -1 to stay.
+    ``forbidden``: folders not to read, joined by ``os.pathsep``. ``numbers``: CPU seconds, MiB, and
+    the user and the group to run as, or -1 to stay.
     """
     seconds, megabytes, user, group = numbers
     source, sink = os.fdopen(os.dup(0), "rb"), os.dup(1)
-    nothing, printed = (
-        os.open(os.devnull, os.O_RDONLY),
-        os.open("printed", os.O_WRONLY | os.O_CREAT),
-    )
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    printed = os.open("printed", os.O_WRONLY | os.O_CREAT)
     os.dup2(nothing, 0), os.dup2(printed, 1), os.dup2(printed, 2)
     sys.stdout.reconfigure(line_buffering=True)  # else what was printed before a crash is lost
     _limit(seconds, megabytes)

@@ -9,18 +9,11 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import function
 from homework.grader.strategies import sizes, whole
+from homework.hw1 import cases
 from homework.hw1.challenge import CHALLENGE
 
 EARLIER = ("unbroadcast", "add_vjp", "multiply_vjp", "matmul_vjp", "relu_vjp")
 GRAPH = ("backward", "run_graph")
-
-
-@st.composite
-def _stretched(draw):
-    big = tuple(draw(st.lists(sizes, max_size=3)))
-    shape = big[draw(st.integers(0, len(big))) :]
-    shape = tuple(1 if draw(st.booleans()) else n for n in shape)
-    return draw(whole(big)), shape
 
 
 @worth(10, "unbroadcast: the sum over all copies, in the shape asked for", "unbroadcast")
@@ -42,7 +35,7 @@ def a1(g: Grading):
         )
 
     check((np.array([[1.0, 2.0], [3.0, 4.0]]), (2,)))
-    g.examples(_stretched())(check)
+    g.examples(cases.stretched())(check)
 
 
 def _bilinear(g: Grading, name, f, a, b, v):
@@ -73,12 +66,6 @@ def a2(g: Grading):
         _bilinear(g, f"{name}_vjp", getattr(np, name), a, b, v)
 
 
-@st.composite
-def _matrices(draw):
-    n, m, k = draw(sizes), draw(sizes), draw(sizes)
-    return draw(whole((n, m))), draw(whole((m, k))), draw(whole((n, k)))
-
-
 @worth(10, "matmul: g_a tells how the result changes with a", "matmul_vjp")
 def a3(g: Grading):
     def check(case):
@@ -86,14 +73,7 @@ def a3(g: Grading):
         _bilinear(g, "matmul_vjp", np.matmul, a, b, v)
 
     check((np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]]), np.eye(2)))
-    g.examples(_matrices())(check)
-
-
-@st.composite
-def _rows(draw):
-    n, k = draw(sizes), draw(st.integers(1, 4))
-    scale, shift = draw(st.sampled_from([1.0, 1250.0])), draw(st.sampled_from([0.0, 2.0, 1024.0]))
-    return draw(whole(n)), draw(whole((n, k))) * scale, shift
+    g.examples(cases.matrices())(check)
 
 
 @worth(10, "relu and logsumexp, at 0 and at 10,000", "relu_vjp", "logsumexp_vjp")
@@ -114,7 +94,7 @@ def a4(g: Grading):
         g.close(got.sum(axis=1), v, "logsumexp: each row adds up to g", scale=8)
 
     check((np.array([1.0]), np.array([[1e4, -1e4]]), 0.0))
-    g.examples(_rows())(check)
+    g.examples(cases.rows())(check)
 
 
 def _gradients(g: Grading, sizes_, edges, factors, output, v, inputs, times=1, rule=None):
@@ -137,35 +117,13 @@ def _gradients(g: Grading, sizes_, edges, factors, output, v, inputs, times=1, r
     return value
 
 
-@st.composite
-def _graphs(draw, most):
-    n = draw(st.integers(2, most))
-    edges = []
-    for child in range(1, n):
-        edges += [
-            (child, parent)
-            for parent in draw(st.lists(st.integers(0, child - 1), min_size=1, max_size=3))
-        ]
-    return n, edges, draw(st.lists(st.integers(-3, 3), min_size=len(edges), max_size=len(edges)))
-
-
-def _paths(n, edges, factors):
-    """Paths from the last node to each, as ``{node: [the edges of a path, ...]}``."""
-    found, open_ = {k: [] for k in range(n)}, [(n - 1, ())]
-    while open_:
-        node, path = open_.pop()
-        found[node].append(path)
-        open_ += [(parent, (*path, e)) for e, (child, parent) in enumerate(edges) if child == node]
-    return found
-
-
 @worth(10, "the sum over all paths of the products of their factors", *GRAPH)
 def b1(g: Grading):
     def check(case):
         n, edges, factors = case
         inputs = list(range(n))
         value = _gradients(g, [1] * n, edges, factors, n - 1, np.ones(1), inputs)[0]
-        for node, paths in _paths(n, edges, factors).items():
+        for node, paths in cases.paths(n, edges, factors).items():
             products = [int(np.prod([factors[e] for e in p], dtype=object)) for p in paths]
             shown = " + ".join(map(str, products[:8])) or "0"
             g.expect(
@@ -177,7 +135,7 @@ def b1(g: Grading):
 
     check((2, [(1, 0), (1, 0)], [2, 3]))
     check((4, [(1, 0), (2, 0), (3, 2), (3, 1)], [2, 3, 1, 1]))
-    g.examples(_graphs(8 if g.hidden else 6))(check)
+    g.examples(cases.graphs(8 if g.hidden else 6))(check)
 
 
 @worth(10, "each rule once: 60 times x = x + x gives 2^60", *GRAPH)
@@ -262,59 +220,6 @@ def c1(g: Grading):
             g.fail(why, np.float64(right))
 
 
-NAMES = "add", "multiply", "matmul", "relu"
-
-
-@st.composite
-def _programs(draw):
-    n = draw(st.integers(1, 2))
-    shapes = st.sampled_from([(n, n), (1, n), (n, 1)])
-    xs = [draw(whole(draw(shapes), -2, 2)) for _ in range(draw(st.integers(1, 3)))]
-    values, degrees, steps = list(xs), [1] * len(xs), []
-    for _ in range(draw(st.integers(1, 5))):
-        name = draw(st.sampled_from(NAMES))
-        i, j = (draw(st.integers(0, len(values) - 1)) for _ in range(2))
-        if name in ("multiply", "matmul") and degrees[i] + degrees[j] > 6:
-            name = "add"  # so that all numbers stay whole
-        if name == "matmul" and values[i].shape[1] != values[j].shape[0]:
-            name = "add"
-        steps.append((name, i, j))
-        values.append(_apply(name, values[i], values[j]))
-        degrees.append(
-            degrees[i] + degrees[j]
-            if name in ("multiply", "matmul")
-            else max(degrees[i], degrees[j])
-        )
-    v = draw(whole(values[-1].shape, -2, 2))
-    return steps, xs, [v, v + 1]
-
-
-def _apply(name, a, b):
-    return np.maximum(a, 0) if name == "relu" else getattr(np, name)(a, b)
-
-
-def _forward(steps, xs, k, i):
-    """The derivative of the program by number ``i`` of ``xs[k]``, in forward mode on Python's
-    integers."""
-    values = [np.vectorize(int, otypes=[object])(x) for x in xs]
-    slopes = [v * 0 for v in values]
-    slopes[k][i] = 1
-    for name, p, q in steps:
-        a, b, da, db = values[p], values[q], slopes[p], slopes[q]
-        match name:
-            case "add":
-                value, slope = a + b, da + db
-            case "multiply":
-                value, slope = a * b, da * b + a * db
-            case "matmul":
-                value, slope = a @ b, da @ b + a @ db
-            case "relu":
-                value, slope = a * (a > 0), da * (a > 0)
-        values.append(value)
-        slopes.append(slope)
-    return values[-1], slopes[-1]
-
-
 @worth(20, "pull agrees with forward mode on whole numbers", "vjp", "run_program", replaced=EARLIER)
 def d1(g: Grading):
     def check(case):
@@ -324,7 +229,7 @@ def d1(g: Grading):
         good = good and all(isinstance(v, list) and len(v) == len(xs) for v in value[1])
         g.expect(good, "vjp must give (value, pull), and pull(g) one array per x")
         got, pulled = value
-        right, _ = _forward(steps, xs, 0, (0, 0))
+        right, _ = cases.forward(steps, xs, 0, (0, 0))
         right = right.astype(float)
         g.expect(
             isinstance(got, np.ndarray) and got.shape == right.shape,
@@ -340,7 +245,7 @@ def d1(g: Grading):
                     f"pull {count}: the derivative by x{k} must have its shape {x.shape}",
                 )
                 for i in np.ndindex(x.shape):
-                    slope = int((v.astype(int) * _forward(steps, xs, k, i)[1]).sum())
+                    slope = int((v.astype(int) * cases.forward(steps, xs, k, i)[1]).sum())
                     g.expect(
                         arrays[k][i] == slope,
                         f"pull {count}: the derivative by x{k}[{i[0]}, {i[1]}] is {slope} in "
@@ -351,7 +256,7 @@ def d1(g: Grading):
     one = np.ones((1, 1))
     check(([("multiply", 0, 0)], [3 * one], [one]))  # x is shared
     check(([("multiply", 0, 1), ("add", 2, 0)], [3 * one, 4 * one], [one, 2 * one]))
-    g.examples(_programs())(check)
+    g.examples(cases.programs())(check)
 
 
 HOMEWORK = Homework(

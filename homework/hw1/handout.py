@@ -1,9 +1,19 @@
 # %% [markdown]
 # # Homework 1: autograd, the chain rule backwards
 #
+# Before: lessons 1 and 2. Hours: 8.
+#
+# You will:
+#
+# - write a vector-Jacobian product for each operation;
+# - find out why the order is backwards, and what a shared node needs;
+# - measure a derivative, and see where measuring ends;
+# - put the parts together, and differentiate a small network.
+#
 # Every attack of this course needs the derivative of a network by its input. You write the program
-# that computes it, in `hw1.py`, with NumPy alone. Each part below says why, and ends with a cell to
-# explore with. The cells say "not written yet" until you have written the part.
+# that computes it, in `hw1.py`, with NumPy alone.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw1 .` in this folder.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 from hypothesis import strategies as st
@@ -11,18 +10,12 @@ from hypothesis import strategies as st
 from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import affine, network
-from homework.grader.strategies import awkward, labels, pixels, sizes, whole
+from homework.grader.strategies import whole
+from homework.hw2 import cases
 from homework.hw2.challenge import CHALLENGE
 from minadv import vjp
 
 EARLIER = ("margin_gradient", "ball", "fgsm_step")
-
-
-@st.composite
-def _regressions(draw):
-    n, d = draw(sizes), draw(st.integers(1, 5))
-    scale = draw(st.sampled_from([1.0, 10.0]))
-    return draw(whole(d)) * scale, draw(whole((n, d))), float(draw(st.integers(-8, 8)))
 
 
 @worth(10, "z = W·x + b, and σ(z) without overflow", "logit_and_probability")
@@ -43,7 +36,7 @@ def a1(g: Grading):
     check(np.array([1000.0]), np.array([[1.0], [-1.0]]), 0.0)
     check(np.array([1.0, 3, -1, 2, 2, 3]), np.array([[1.0, -1, 2, 0, 3, -2]]), 0.0)
 
-    @g.examples(_regressions())
+    @g.examples(cases.regressions())
     def _(case):
         check(*case)
 
@@ -78,59 +71,29 @@ def b2(g: Grading):
     _strongest(g, "l2", "length", euclid, euclid)
 
 
-@st.composite
-def _logits(draw, gaps=None):
-    n, k = draw(sizes), draw(st.integers(2, 4))
-    y = draw(labels(n, k))
-    z = draw(whole((n, k)))
-    if gaps is not None:
-        z = z.astype(np.float32)
-        z[np.arange(n), y] += np.float32(draw(st.sampled_from(gaps)))
-    return z, y
-
-
-def _margin_gradient(z, y):
-    right = np.zeros(z.shape)
-    for i, label in enumerate(y):
-        others = [j for j in range(z.shape[1]) if j != label]
-        e = np.exp(z[i, others].astype(float) - z[i, others].max())
-        right[i, others] = -e / e.sum()
-        right[i, label] = 1
-    return right
-
-
 @worth(10, "1 at y, minus the softmax of the others", "margin_gradient")
 def c1(g: Grading):
-    @g.examples(_logits(), st.sampled_from([0.0, 2.0, 1024.0]))
+    @g.examples(cases.logits(), st.sampled_from([0.0, 2.0, 1024.0]))
     def _(case, shift):
         z, y = case
         got = g.call("margin_gradient", z + shift, y, shape=z.shape)
-        right = _margin_gradient(z, y)
+        right = cases.margin_gradient(z, y)
         g.close(got, right, "the gradient is 1 at y and minus the softmax of the others elsewhere")
         g.close(got.sum(axis=1), np.zeros(len(z)), "each row adds up to 0")
 
 
 @worth(5, "it never vanishes, however sure the model is", "margin_gradient")
 def c2(g: Grading):
-    @g.examples(_logits(gaps=(20, 100, 1000, 10000)))
+    @g.examples(cases.logits(gaps=(20, 100, 1000, 10000)))
     def _(case):
         z, y = case
         got = g.call("margin_gradient", z, y, shape=z.shape)
         at_y = got[np.arange(len(z)), y]
-        right = _margin_gradient(z, y)
+        right = cases.margin_gradient(z, y)
         g.expect(
             (at_y == 1).all(), "where the model is sure, the entry at y is still exactly 1", right
         )
         g.close(got.sum(axis=1) - at_y, -np.ones(len(z)), "the others add up to -1", 1e-6)
-
-
-@st.composite
-def _balls(draw):
-    dtype = draw(st.sampled_from([np.float64, np.float32]))
-    low, high = draw(st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.25, 0.75)]))
-    x = draw(st.lists(awkward(dtype, low, high), min_size=1, max_size=3))
-    eps = draw(st.sampled_from([0.0, 0.1, 0.3, 8 / 255, 1 / 3, 1e-9, 0.25]) | st.floats(0, 1))
-    return np.array([x], dtype), float(eps), (low, high)
 
 
 def _ends(g: Grading, case):
@@ -145,22 +108,12 @@ def _ends(g: Grading, case):
     ]
 
 
-def _within(z, v, eps, bounds) -> str:
-    """Why ``z`` is outside, or nothing."""
-    far = abs(Fraction(float(z)) - Fraction(float(v))) - Fraction(eps)
-    if far > 0:
-        return f"|z - x| is more than eps, by {float(far):.3g}"
-    if not bounds[0] <= z <= bounds[1]:
-        return f"it is outside the bounds {bounds}"
-    return ""
-
-
 @worth(15, "both ends are inside the ball, as real numbers, and the bounds", "ball")
 def d1(g: Grading):
-    @g.examples(_balls())
+    @g.examples(cases.balls())
     def _(case):
         for name, z, v in _ends(g, case):
-            why = _within(z, v, case[1], case[2])
+            why = cases.within(z, v, case[1], case[2])
             right = g.reference.ball(*case)
             g.expect(not why, f"{name} end {float(z)!r} of x = {float(v)!r}: {why}", right)
 
@@ -172,7 +125,7 @@ def d2(g: Grading):
             away = z.dtype.type(-np.inf if name == "low" else np.inf)
             beyond = np.nextafter(z, away)
             right = g.reference.ball(*case)
-            inside = not _within(beyond, v, case[1], case[2])
+            inside = not cases.within(beyond, v, case[1], case[2])
             g.expect(
                 not inside,
                 f"the next number beyond the {name} end {float(z)!r}, {float(beyond)!r}, "
@@ -183,19 +136,7 @@ def d2(g: Grading):
     # 0.7 and 0.9 lie below themselves in float32, and the numbers near the end are denser there.
     for eps in (0.7, 0.9):
         check((np.array([[-0.75, 0.75, -0.9375, 0.9375]], np.float32), eps, (-1.0, 1.0)))
-    g.examples(_balls())(check)
-
-
-@st.composite
-def _steps(draw, zeros: bool):
-    shape = draw(sizes), draw(st.integers(1, 4))
-    x, v = draw(pixels(shape)), draw(whole(shape)) / 16
-    if not zeros:
-        v = np.where(v == 0, 1 / 16, v)
-    eps = draw(st.sampled_from([0.0, 0.1, 0.25, 0.3, 1.0]))
-    low, high = np.maximum(x - eps, 0), np.minimum(x + eps, 1)
-    dtype = draw(st.sampled_from([np.float64, np.float32]))
-    return *(a.astype(dtype) for a in (x, v)), eps, low.astype(dtype), high.astype(dtype)
+    g.examples(cases.balls())(check)
 
 
 def _step(g: Grading, case, targeted):
@@ -209,7 +150,7 @@ def _step(g: Grading, case, targeted):
 
 @worth(10, "x + eps * sign(g), limited to [low, high]", "fgsm_step")
 def e1(g: Grading):
-    @g.examples(_steps(zeros=False))
+    @g.examples(cases.steps(zeros=False))
     def _(case):
         z, right, good = _step(g, case, False)
         g.expect(((z >= case[3]) & (z <= case[4])).all(), "it leaves [low, high]", right)
@@ -218,7 +159,7 @@ def e1(g: Grading):
 
 @worth(5, "g = 0 moves nothing; targeted goes the other way", "fgsm_step")
 def e2(g: Grading):
-    @g.examples(_steps(zeros=True), st.booleans())
+    @g.examples(cases.steps(zeros=True), st.booleans())
     def _(case, targeted):
         z, right, good = _step(g, case, targeted)
         still = case[1] == 0
@@ -254,12 +195,6 @@ def f1(g: Grading):
         )
 
 
-@st.composite
-def _affine_cases(draw):
-    n, d, k = draw(sizes), draw(st.integers(1, 5)), draw(st.integers(2, 4))
-    return draw(whole((k, d))), draw(whole(k)), draw(pixels((n, d))), draw(labels(n, k))
-
-
 @worth(
     5,
     "one gradient; exactly one of y and target; the target's margin rises",
@@ -275,14 +210,14 @@ def f2(g: Grading):
         words = "both" if given else "neither"
         g.expect(good, f"with {words} of y and target it must raise ValueError")
 
-    @g.examples(_affine_cases())
+    @g.examples(cases.affine_cases())
     def _(case):
         W, b, x, y = case
         served = affine(W, b)
         z = g.call("fgsm", served, x, target=y, eps=0.1, shape=x.shape)
         pulls = sum(q[0] == "vjp" for q, _ in served.asked)
         g.expect(pulls == 1, f"vjp's pull was called {pulls} times, expected once")
-        slope = vjp(served.answer.model, x)[1](_margin_gradient(x @ W.T + b, y))
+        slope = vjp(served.answer.model, x)[1](cases.margin_gradient(x @ W.T + b, y))
         rise = ((z - x) * slope).sum(1)
         g.expect((rise >= -1e-12).all(), "the margin of the target must rise")
         room = np.where(slope > 0, 1 - x, x)[np.abs(slope) > 1e-9]

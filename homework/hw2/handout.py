@@ -1,8 +1,20 @@
 # %% [markdown]
 # # Homework 2: linear models, and FGSM in the exact ball
 #
-# You write six functions in `hw2.py`. Each part below says why, and ends with a cell to explore
-# with. The cells say "not written yet" until you have written the part.
+# Mirrors: A7, A8, A9, A10, B5, C1.
+#
+# Before: lessons 1, 2 and 17. Hours: 7.
+#
+# You will:
+#
+# - find the strongest change of a linear model, in two norms;
+# - write a gradient that never vanishes, however sure the model is;
+# - compute a ball that holds as real numbers;
+# - put them together as FGSM.
+#
+# You write six functions in `hw2.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw2 .` in this folder.
 
@@ -17,10 +29,8 @@ images = images.astype(np.float32)
 # ## A. Logit and probability
 #
 # A logistic regression has the logit $z = W \cdot x + b$ and the probability
-# $\sigma(z) = 1 / (1 + e^{-z})$. For $z =
-# -1000$ the exponential overflows. Multiply numerator and denominator by $e^{z}$, and it does not.
-# Which form is safe
-# for which sign?
+# $\sigma(z) = 1 / (1 + e^{-z})$. For $z = -1000$ the exponential overflows. Multiply numerator and
+# denominator by $e^{z}$, and it does not. Which form is safe for which sign?
 
 # %%
 W = np.array([1.0, 3.0, -1.0, 2.0, 2.0, 3.0])

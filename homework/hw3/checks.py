@@ -9,31 +9,18 @@ from hypothesis import strategies as st
 
 from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
-from homework.grader.serve import function, network
+from homework.grader.serve import function
 from homework.grader.strategies import pixels, sizes, whole
+from homework.hw3 import cases
+from homework.hw3.attack_checks import f1, f2
 from homework.hw3.challenge import CHALLENGE
-
-# random_start draws from rng, so it is not pure and stays the student's own.
-EARLIER = ("project_l2", "steepest", "keep_best")
-
-
-@st.composite
-def _ways(draw):
-    n, d = draw(sizes), draw(st.integers(1, 3))
-    x, c = draw(pixels((n, d))), draw(pixels((n, d)))
-    eps, steps = draw(st.sampled_from([0.25, 0.5, 0.1])), draw(st.integers(1, 4))
-    return x, c, eps, steps
-
-
-def _ends(x, eps):
-    return np.maximum(x - eps, 0), np.minimum(x + eps, 1)
 
 
 @worth(15, "T steps of eps / T, each with the gradient at the newest z", "iterate")
 def a1(g: Grading):
     def check(case):
         x, c, eps, steps = case
-        low, high = _ends(x, eps)
+        low, high = cases.ends(x, eps)
         # Away from x it changes its sign: the way turns.
         slope = function(lambda z: c - z, f"lambda z: np.array({c.tolist()}) - z")
         last = g.call("iterate", slope, x, eps, steps, low, high, shape=x.shape)
@@ -69,27 +56,15 @@ def a1(g: Grading):
     # A turn, and a wall: the sign changes after one step; the second step would leave [0, 1].
     check((np.array([[0.5]]), np.array([[0.5625]]), 0.5, 4))
     check((np.array([[0.9375]]), np.array([[2.0]]), 0.5, 4))
-    g.examples(_ways())(check)
-
-
-@st.composite
-def _slopes(draw):
-    n, d = draw(sizes), draw(st.integers(1, 4))
-    x = draw(st.sampled_from([draw(pixels((n, d))), np.zeros((n, d)), np.ones((n, d))]))
-    return (
-        x,
-        draw(whole((n, d))),
-        draw(st.sampled_from([0.0, 0.1, 0.25, 0.3])),
-        draw(st.sampled_from([1, 2, 3, 10])),
-    )
+    g.examples(cases.ways())(check)
 
 
 @worth(10, "on a linear model: x + eps * sign(W), limited to [low, high]", "iterate")
 def a2(g: Grading):
-    @g.examples(_slopes())
+    @g.examples(cases.slopes())
     def _(case):
         x, W, eps, steps = case
-        low, high = _ends(x, eps)
+        low, high = cases.ends(x, eps)
         slope = function(lambda z: W, f"lambda z: np.array({W.tolist()})")
         z = g.call("iterate", slope, x, eps, steps, low, high, shape=x.shape)
         right = np.clip(x + eps * np.sign(W), low, high)
@@ -103,17 +78,9 @@ def a2(g: Grading):
         )
 
 
-@st.composite
-def _outside(draw):
-    d = draw(st.integers(1, 5))
-    x, way = draw(whole((1, d))), draw(whole((1, d)))
-    way[0, 0] += 8 * (way[0, 0] >= 0) - 8 * (way[0, 0] < 0)  # length >= 8
-    return x + way, x, draw(st.sampled_from([0.0, 0.25, 1.0, 7.5]))
-
-
 @worth(10, "outside: x + eps * (z - x) / ||z - x||", "project_l2")
 def b1(g: Grading):
-    @g.examples(_outside())
+    @g.examples(cases.outside())
     def _(case):
         z, x, eps = case
         p = g.call("project_l2", z, x, eps, shape=x.shape)
@@ -141,17 +108,6 @@ def b1(g: Grading):
         g.close(p, right, "the nearest point is x + eps * (z - x) / ||z - x||", scale=20)
 
 
-@st.composite
-def _companies(draw):
-    n, d = draw(st.integers(1, 3)), draw(st.integers(1, 4))
-    x, way = draw(whole((n, d))), draw(whole((n, d)))
-    return (
-        x,
-        way,
-        draw(st.sampled_from([0.5, 3.5, 6.25])),
-    )  # no length of whole numbers is near these
-
-
 @worth(10, "inside: z bit for bit; each image for itself", "project_l2")
 def b2(g: Grading):
     def check(case):
@@ -172,7 +128,7 @@ def b2(g: Grading):
 
     check((np.zeros((2, 1)), np.array([[3.0], [8.0]]), 3.5))
     check((np.zeros((1, 2)), np.array([[1.0, 2.0]]), 3.5))
-    g.examples(_companies())(check)
+    g.examples(cases.companies())(check)
 
 
 @worth(10, "sign(g), or length 1; 0 stays 0; 1e-200 does not underflow", "steepest")
@@ -228,12 +184,6 @@ def d1(g: Grading):
         )
 
 
-def _kolmogorov(u) -> float:
-    """The largest distance of the draws' distribution function from the uniform one on [0, 1]."""
-    u, n = np.sort(np.clip(u, 0, 1)), len(u)
-    return float(max((np.arange(1, n + 1) / n - u).max(), (u - np.arange(n) / n).max()))
-
-
 @worth(10, "uniform in the ball, and a draw of its own for each image", "random_start")
 def d2(g: Grading):
     n, eps = 4000, 0.5
@@ -244,7 +194,7 @@ def d2(g: Grading):
         g.expect(len(np.unique(z, axis=0)) > n // 2, f"{norm}: the images must not share one draw")
         if norm == "linf":
             for i in range(D):
-                off = _kolmogorov((z[:, i] + 1) / 2)
+                off = cases.kolmogorov((z[:, i] + 1) / 2)
                 g.at_most(
                     "Kolmogorov distance, linf",
                     off,
@@ -254,7 +204,7 @@ def d2(g: Grading):
                 )
             continue
         r = np.sqrt((z * z).sum(axis=1))
-        off, half = _kolmogorov(r**D), float((r <= 0.5).mean())
+        off, half = cases.kolmogorov(r**D), float((r <= 0.5).mean())
         g.at_most(
             "Kolmogorov distance, l2 radius",
             off,
@@ -264,7 +214,7 @@ def d2(g: Grading):
             f"{0.5**D:.3f} of the volume",
         )
         if D == 2:
-            off = _kolmogorov((np.arctan2(z[:, 1], z[:, 0]) / np.pi + 1) / 2)
+            off = cases.kolmogorov((np.arctan2(z[:, 1], z[:, 0]) / np.pi + 1) / 2)
             why = "l2 in 2 dimensions: not all directions are equally likely"
             g.at_most("Kolmogorov distance, l2 direction", off, 0.06, why)
 
@@ -318,104 +268,6 @@ def e1(g: Grading):
     for case in cases:
         check([case])
     check([cases[i] for i in g.rng.permutation(len(cases))])
-
-
-def _in_the_ball(g: Grading, z, x, eps, norm="linf"):
-    d = z - x
-    far = np.abs(d).max() if norm == "linf" else np.sqrt((d * d).sum(axis=1)).max()
-    g.expect(far <= eps + 1e-9, f"its {norm} distance from x is {far:.6g}, more than eps = {eps:g}")
-    g.expect(z.min() >= 0 and z.max() <= 1, "it is outside [0, 1]")
-
-
-@worth(10, "targeted: it reaches the target on 90 % of the images", "pgd", replaced=EARLIER)
-def f1(g: Grading):
-    for i, net in enumerate(g.course.models):
-        x, y = g.course.x, g.course.y
-        right = net(x).argmax(axis=1) == y
-        if g.hidden:  # every label, each towards another one
-            t, words = (y + 1 + (g.course.rng("hw3 target").integers(9) + i) % 9) % 10, "its target"
-        else:
-            right &= y == 2
-            t, words = np.full(len(x), 6), "a 6"
-        x, t = x[right], t[right]
-        z = g.call(
-            "pgd",
-            network(net),
-            x,
-            target=t,
-            eps=0.4,
-            alpha=0.04,
-            steps=20,
-            rng=np.random.SeedSequence(int(g.rng.integers(2**31))),
-            shape=x.shape,
-        )
-        _in_the_ball(g, z, x, 0.4)
-        hits = int((net(z).argmax(axis=1) == t).sum())
-        g.at_least(
-            "share that reaches the target",
-            hits / len(x),
-            0.9,
-            f"{hits} of {len(x)} images become {words}, expected at least 90 %",
-        )
-
-
-def _better_of_the_trace(g: Grading, served, z, x, y, eps, norm):
-    """Fail if some image that was asked inside the ball is better than the one returned."""
-
-    def rank(logits):
-        odds = g.reference.margin(np.asarray(logits, float), y)[0]
-        return logits.argmax(axis=1) != y, -odds
-
-    success, score = rank(served.answer.model(z))
-    for arguments, answer in [((None, x), served.answer.model(x)), *_logits(served)]:
-        point = np.asarray(arguments[1])
-        if point.shape != x.shape:
-            continue
-        far = np.abs(point - x).max(axis=1)
-        if norm == "l2":
-            far = np.sqrt(((point - x) ** 2).sum(axis=1))
-        inside = (far <= eps * (1 + 1e-9)) & (point.min(axis=1) >= 0) & (point.max(axis=1) <= 1)
-        s, m = rank(answer)
-        lost = inside & ((s & ~success) | ((s == success) & (m > score + 1e-6)))
-        if lost.any():
-            i = int(lost.argmax())
-            g.fail(
-                f"{norm}: image {i}: it returns a {'success' if success[i] else 'failure'} with "
-                f"score {score[i]:.4g}, "
-                f"and had seen a {'success' if s[i] else 'failure'} with score {m[i]:.4g}: keep "
-                "the best"
-            )
-
-
-def _logits(served):
-    return [(a, v) for a, v in served.asked if a[0] == "logits"]
-
-
-@worth(5, "untargeted: as often as it should, and the best it saw", "pgd", replaced=EARLIER)
-def f2(g: Grading):
-    net = g.course.models[1 if g.hidden else 0]
-    x, y = g.course.x, g.course.y
-    # Over 60 seeds the counts have standard deviations of 1.2 and 2.6 images: slacks of 5 of them.
-    for norm, eps, alpha, steps, slack in (("linf", 0.1, 0.01, 40, 6), ("l2", 0.5, 0.1, 10, 13)):
-        given = {"y": y, "eps": eps, "alpha": alpha, "steps": steps, "norm": norm}
-        served = network(net)
-        first = int(g.rng.integers(2**30))
-        rng = np.random.SeedSequence(first)
-        z = g.call("pgd", served, x, rng=rng, shape=x.shape, **given)
-        _in_the_ball(g, z, x, eps, norm)
-        _better_of_the_trace(g, served, z, x, y, eps, norm)
-        right = [
-            g.reference.pgd(net, x, rng=np.random.default_rng(first + i), **given)
-            for i in range(1, 6)
-        ]
-        need = min(int((net(v).argmax(axis=1) != y).sum()) for v in right) - slack
-        fooled = int((net(z).argmax(axis=1) != y).sum())
-        g.at_least(
-            f"images fooled, {norm}",
-            fooled,
-            need,
-            f"{norm}: {fooled} of {len(x)} images fool the network, expected at least {need}",
-        )
 
 
 HOMEWORK = Homework(

@@ -1,8 +1,20 @@
 # %% [markdown]
 # # Homework 3: iterated FGSM and PGD
 #
-# You write six functions in `hw3.py`. Each part below says why, and ends with a cell to explore
-# with. The cells say "not written yet" until you have written the part.
+# Mirrors: C1, C2, D4, E6.
+#
+# Before: lesson 4. Hours: 9.
+#
+# You will:
+#
+# - take many small steps instead of one, and ask for the gradient before each;
+# - project onto a ball, and draw from it uniformly;
+# - keep the best of all that was seen;
+# - put them together as PGD, and turn twos into sixes.
+#
+# You write six functions in `hw3.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw3 .` in this folder.
 

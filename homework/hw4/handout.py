@@ -1,8 +1,19 @@
 # %% [markdown]
 # # Homework 4: JSMA, few pixels
 #
-# You write five functions in `hw4.py`. Each part below says why, and ends with a cell to explore
-# with. The cells say "not written yet" until you have written the part.
+# Mirrors: D5.
+#
+# Before: lesson 6. Hours: 8.
+#
+# You will:
+#
+# - compute how each pixel moves the target and all other classes;
+# - rank pixels, and pairs of pixels, by their saliency;
+# - put them together as JSMA, and turn twos into sixes by a few pixels.
+#
+# You write five functions in `hw4.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw4 .` in this folder.
 

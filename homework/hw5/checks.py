@@ -10,24 +10,19 @@ from hypothesis import strategies as st
 from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import affine, network
-from homework.grader.strategies import labels, pixels, sizes, whole
+from homework.grader.strategies import labels, whole
+from homework.hw5 import cases
 from homework.hw5.challenge import CHALLENGE
-from minadv import vjp
 
 DUAL = {"l2": lambda v: math.sqrt(math.fsum(v * v)), "linf": lambda v: float(np.abs(v).sum())}
 SIZE = {"l2": DUAL["l2"], "linf": lambda v: float(np.abs(v).max())}
 
 
-@st.composite
-def _models(draw):
-    """``(W, b, x)`` of an affine model with whole weights; its logits and gradients are exact."""
-    n, d, k = draw(sizes), draw(st.integers(1, 5)), draw(st.integers(2, 4))
-    return draw(whole((k, d))), draw(whole(k)), draw(pixels((n, d)))
-
-
 @worth(15, "f_k = z_k - z_y and its gradient, with at most K pulls", "differences")
 def a1(g: Grading):
-    @g.examples(_models().flatmap(lambda m: st.tuples(st.just(m), labels(len(m[2]), len(m[0])))))
+    @g.examples(
+        cases.models().flatmap(lambda m: st.tuples(st.just(m), labels(len(m[2]), len(m[0]))))
+    )
     def _(case):
         (W, b, x), y = case
         served = affine(W, b)
@@ -39,21 +34,6 @@ def a1(g: Grading):
         g.close(w, W[None] - W[y][:, None], "w_k is the gradient of z_k - z_y by x", tolerance=0)
         pulls = sum(q[0] == "vjp" for q, _ in served.asked)
         g.expect(pulls <= k, f"pull was called {pulls} times, and {k}, one per class, are enough")
-
-
-@st.composite
-def _planes(draw, corners=False):
-    """``(f, w, y)``; with ``corners``, many w_k are 0 and many f_k are 0."""
-    n, d, k = draw(sizes), draw(st.integers(1, 4)), draw(st.integers(2, 4))
-    y = draw(labels(n, k))
-    f, w = -np.abs(draw(whole((n, k)))), draw(whole((n, k, d), -4, 4))
-    if corners:
-        w = w * draw(whole((n, k, 1), 0, 1))
-        f = f * draw(whole((n, k), 0, 1))
-    else:
-        f, w = f - 1, np.where(w == 0, 1, w)
-    f[np.arange(n), y], w[np.arange(n), y] = 0, 0
-    return f, w, y
 
 
 def _nearest(g: Grading, case, norm):
@@ -106,7 +86,7 @@ NEAR = (  # the smallest |f| is 2, and the nearest hyperplane is 0.6 (linf: 3/7)
 def b1(g: Grading):
     _nearest(g, NEAR, "l2")
 
-    @g.examples(_planes())
+    @g.examples(cases.planes())
     def _(case):
         _nearest(g, case, "l2")
 
@@ -115,7 +95,7 @@ def b1(g: Grading):
 def b2(g: Grading):
     _nearest(g, NEAR, "linf")
 
-    @g.examples(_planes())
+    @g.examples(cases.planes())
     def _(case):
         _nearest(g, case, "linf")
 
@@ -131,21 +111,9 @@ def b3(g: Grading):
     check((np.array([[0.0, -1.0]]), zero, np.array([0])))
     check((np.zeros((1, 2)), np.array([[[0.0], [2.0]]]), np.array([0])))
 
-    @g.examples(_planes(corners=True))
+    @g.examples(cases.planes(corners=True))
     def _(case):
         check(case)
-
-
-@st.composite
-def _decided(draw):
-    """An affine model, and images of which it is sure: no two classes share the largest logit."""
-    W, b, x = draw(_models())
-    z = x @ W.T + b
-    tie = (z == z.max(axis=1, keepdims=True)).sum(axis=1) > 1
-    b = b.copy()
-    if tie.any():
-        b[0] += 512  # class 0 is ahead everywhere
-    return W, b, x
 
 
 FAR = {"bounds": (-1e6, 1e6), "steps": 4}  # on a linear model one step is enough
@@ -158,7 +126,7 @@ FAR = {"bounds": (-1e6, 1e6), "steps": 4}  # on a linear model one step is enoug
     replaced=("nearest",),
 )
 def c1(g: Grading):
-    @g.examples(_decided(), st.sampled_from([0.02, 0.25, 0.5]))
+    @g.examples(cases.decided(), st.sampled_from([0.02, 0.25, 0.5]))
     def _(case, overshoot):
         W, b, x = case
         served = affine(W, b)
@@ -199,6 +167,16 @@ def c1(g: Grading):
             )
 
 
+def _as_long(g: Grading, z, x, best):
+    """Fail where the changes have nothing to do with the shortest way: that is worth no points."""
+    size, right = (np.median(np.sqrt(((v - x) ** 2).sum(axis=1))) for v in (z, best))
+    g.expect(
+        right / 3 <= size <= 3 * right,
+        f"the median l2 length of the changes is {size:.4g}, and the way out is about {right:.4g} "
+        "long",
+    )
+
+
 @worth(
     10,
     "logits times 4, or all plus the same function: the same answer",
@@ -211,6 +189,7 @@ def c2(g: Grading):
     for net in g.course.models[:2]:
         one = g.call("deepfool", network(net), x, shape=x.shape)
         four = g.call("deepfool", network(lambda v, net=net: net(v) * 4.0), x, shape=x.shape)
+        _as_long(g, one, x, g.reference.deepfool(net, x))
         off = int((one != four).any(axis=1).sum())
         g.expect(
             off == 0,
@@ -218,7 +197,7 @@ def c2(g: Grading):
             "differently: did you use probabilities, or add a small number?",
         )
 
-    @g.examples(_decided().flatmap(lambda m: st.tuples(st.just(m), whole(m[0].shape[1]))))
+    @g.examples(cases.decided().flatmap(lambda m: st.tuples(st.just(m), whole(m[0].shape[1]))))
     def _(case):
         (W, b, x), more = case
         one = g.call("deepfool", affine(W, b), x, **FAR, shape=x.shape)
@@ -243,7 +222,7 @@ def _networks(g: Grading):
     10, "at least 98 % of the labels change, inside the bounds", "deepfool", replaced=("nearest",)
 )
 def d1(g: Grading):
-    for net, x, z, _ in _networks(g):
+    for net, x, z, best in _networks(g):
         low, high = z.min(), z.max()
         g.expect(
             low >= 0 and high <= 1,
@@ -257,22 +236,7 @@ def d1(g: Grading):
             need,
             f"the label of {changed} of {len(x)} images changed, expected at least {need}",
         )
-
-
-def _smallest_fgsm(net, x):
-    """The l2 length of the smallest successful FGSM of each image, inf where none of 40 is."""
-    logits, pull = vjp(net, x)
-    y = logits.argmax(axis=1)
-    is_y = y[:, None] == np.arange(logits.shape[1])
-    others = np.exp(
-        np.where(is_y, -np.inf, logits - np.where(is_y, -np.inf, logits).max(1, keepdims=True))
-    )
-    sign = np.sign(pull((others / others.sum(1, keepdims=True) - is_y).astype(logits.dtype)))
-    best = np.full(len(x), np.inf)
-    for eps in np.arange(40, 0, -1) / 80:
-        z = np.clip(x + eps * sign, 0, 1)
-        best = np.where(net(z).argmax(1) != y, np.sqrt(((z - x) ** 2).sum(1)), best)
-    return best
+        _as_long(g, z, x, best)
 
 
 @worth(
@@ -295,7 +259,7 @@ def d2(g: Grading):
             f"the median l2 length of the changes is {size:.4g}, "
             f"expected at most 1.2 * {right:.4g}",
         )
-        fgsm = np.median(_smallest_fgsm(net, x))
+        fgsm = np.median(cases.smallest_fgsm(net, x))
         g.at_least(
             "FGSM's median length, of this one's",
             fgsm / size,

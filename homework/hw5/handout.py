@@ -1,9 +1,20 @@
 # %% [markdown]
 # # Homework 5: DeepFool, the shortest way out
 #
+# Mirrors: E7.
+#
+# Before: lesson 7. Hours: 7.
+#
+# You will:
+#
+# - find the nearest of several hyperplanes, in two norms;
+# - step onto it, and a little beyond;
+# - repeat that on a network, and measure how far its images are from another label.
+#
 # FGSM fixes the size of the change and asks whether the label changes. DeepFool asks how small the
-# change can be. You write three functions in `hw5.py`. Each part below says why, and ends with a
-# cell to explore with. The cells say "not written yet" until you have written the part.
+# change can be. You write three functions in `hw5.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw5 .` in this folder. The checks start from small
 # cases that you can compute by hand.

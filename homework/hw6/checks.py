@@ -11,20 +11,16 @@ from homework.grader.engine import Homework, worth
 from homework.grader.grading import Grading
 from homework.grader.serve import function
 from homework.grader.strategies import pixels, sizes, whole
-from homework.hw6.black_box import probabilities
+from homework.hw6 import cases
+from homework.hw6.attack_checks import EARLIER, e1, e2
 from homework.hw6.challenge import CHALLENGE
 
-POPULATION, BUDGET, PIXELS = 40, 1040, 3
 TOP = float(np.nextafter(8, 0))
-seeds = st.integers(0, 2**31).map(np.random.SeedSequence)
-
-
-EARLIER = ("mutant", "select")
 
 
 @worth(10, "three partners that differ from c and from each other", "partners")
 def a1(g: Grading):
-    @g.examples(st.integers(4, 9), seeds)
+    @g.examples(st.integers(4, 9), cases.seeds)
     def _(P, rng):
         p = g.call("partners", P, rng, shape=(P, 3), kind="i")
         for c, row in enumerate(p.tolist()):
@@ -36,11 +32,6 @@ def a1(g: Grading):
             g.expect(
                 len(set(row)) == 3, f"row {c} is {row}: the partners must differ from each other"
             )
-
-
-def _chi2(counts) -> float:
-    expected = counts.sum() / counts.size
-    return float(((counts - expected) ** 2 / expected).sum())
 
 
 @worth(5, "all choices are equally likely, and rows are independent", "partners")
@@ -58,7 +49,7 @@ def a2(g: Grading):
     for c in range(5):
         triples, counts = np.unique(p[:, c] @ [25, 5, 1], return_counts=True)
         counts = np.concatenate([counts, np.zeros(max(0, 24 - len(triples)))])
-        far = _chi2(counts)
+        far = cases.chi2(counts)
         g.expect(len(triples) <= 24, f"P = 5: row {c} has {len(triples)} choices, expected 24")
         g.at_most(
             "chi-square of 24 triples",
@@ -72,7 +63,7 @@ def a2(g: Grading):
             pairs = np.delete(np.delete(pairs, c, axis=0), d, axis=1)
             g.at_most(
                 "chi-square of 16 pairs",
-                _chi2(pairs),
+                cases.chi2(pairs),
                 110,
                 f"P = 5: the first partners of rows {d} and {c} depend on each other: in {calls} "
                 f"calls their 16 pairs came from {pairs.min()} to {pairs.max()} times, expected "
@@ -80,17 +71,9 @@ def a2(g: Grading):
             )
 
 
-@st.composite
-def _populations(draw):
-    n, d = draw(st.integers(4, 6)), draw(st.integers(1, 4))
-    rows = st.permutations(range(n)).map(lambda v: v[:3])
-    p = np.array([draw(rows) for _ in range(n)])
-    return draw(whole((n, d))), p, draw(st.sampled_from([0.5, 0.25, 1.0, 0.0]))
-
-
 @worth(5, "the mutant is X[p1] + F (X[p2] - X[p3])", "mutant")
 def b1(g: Grading):
-    @g.examples(_populations())
+    @g.examples(cases.populations())
     def _(case):
         X, p, F = case
         right = [[X[i, j] + F * (X[k, j] - X[m, j]) for j in range(X.shape[1])] for i, k, m in p]
@@ -100,7 +83,7 @@ def b1(g: Grading):
 
 @worth(10, "a coordinate comes from V with probability CR, one always", "crossover")
 def b2(g: Grading):
-    @g.examples(st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), seeds)
+    @g.examples(st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), cases.seeds)
     def _(D, CR, rng):
         X, V = np.zeros((3, D)), np.arange(1.0, 3 * D + 1).reshape(3, D)
         U = g.call("crossover", X, V, CR, rng, shape=X.shape)
@@ -151,26 +134,11 @@ def b3(g: Grading):
         g.expect((rows == right[0]).all(), "the trial stays if it is no worse: a tie counts", right)
 
 
-@st.composite
-def _searches(draw):
-    d = draw(st.integers(1, 3))
-    low = draw(whole(d, -4, 0))
-    high = low + draw(whole(d, 1, 4))
-    return (
-        low,
-        high,
-        draw(whole(d, -8, 8)),
-        draw(st.integers(4, 6)),
-        draw(st.integers(1, 6)),
-        draw(seeds),
-    )
-
-
 @worth(
     10, "P * G rows, all in the box; the best is kept", "differential_evolution", replaced=EARLIER
 )
 def c1(g: Grading):
-    @g.examples(_searches())
+    @g.examples(cases.searches())
     def _(case):
         low, high, center, P, G, rng = case
 
@@ -213,7 +181,7 @@ def _minimum(g: Grading, f, low, high, seed):
         objective,
         low,
         high,
-        POPULATION,
+        cases.POPULATION,
         100,
         0.5,
         0.9,
@@ -256,20 +224,13 @@ def c2(g: Grading):
         )
 
 
-def _paint(image, genes):
-    z = image.copy()
-    for row, column, value in genes:
-        z[math.floor(row), math.floor(column)] = value
-    return z
-
-
 def _painting(g: Grading, genes):
     image = g.course.x[int(g.rng.integers(360))].reshape(8, 8)
 
     @g.examples(genes)
     def _(genes):
         got = g.call("paint", image, genes, shape=(8, 8))
-        right = _paint(image, genes)
+        right = cases.paint(image, genes)
         off = np.argwhere(got != right)
         where = off[0].tolist() if len(off) else None
         g.expect(
@@ -299,90 +260,6 @@ def d2(g: Grading):
     edge = st.sampled_from([v for k in range(8) for v in (float(k), float(np.nextafter(k + 1, 0)))])
     one = st.tuples(edge, edge, st.sampled_from([0.0, 1.0]))
     _painting(g, st.lists(one, min_size=1, max_size=3).map(lambda v: np.array(v)))
-
-
-def _right(g: Grading, count):
-    net = g.course.models[1 if g.hidden else 0]
-    i = np.flatnonzero(net(g.course.x).argmax(axis=1) == g.course.y)
-    i = g.rng.permutation(i)[:count]
-    return net, g.course.x[i], g.course.y[i]
-
-
-def _success(net, images, labels, attack):
-    return sum(
-        int(net(attack(x, int(y), s)[None]).argmax() != y)
-        for s, (x, y) in enumerate(zip(images, labels, strict=True))
-    )
-
-
-_needed = {}  # course, hidden, scale: what the reference reaches
-
-
-@worth(15, "three pixels change the label as often as they should", "one_pixel", replaced=EARLIER)
-def e1(g: Grading):
-    """Runs of a right solution have a standard deviation of 2 to 3 images."""
-    full = g.count > 40
-    net, images, labels = _right(g, 170 if full else 40)
-    first = int(g.rng.integers(2**30))
-    key = g.course.seed, g.hidden, full
-    if key not in _needed:
-        runs = [
-            _success(
-                net,
-                images,
-                labels,
-                lambda x, y, s, r=r: g.reference.one_pixel(
-                    probabilities(net, BUDGET),
-                    x,
-                    y,
-                    PIXELS,
-                    BUDGET,
-                    np.random.default_rng([first, r, s]),
-                ),
-            )
-            for r in range(4 if full else 1)
-        ]
-        _needed[key] = math.floor(np.median(runs)) - (14 if full else 8)
-    need = _needed[key]
-    fooled = _success(
-        net,
-        images,
-        labels,
-        lambda x, y, s: g.call(
-            "one_pixel",
-            function(probabilities(net, 2 * BUDGET)),
-            x,
-            y,
-            PIXELS,
-            BUDGET,
-            np.random.SeedSequence(first + s),
-            shape=(64,),
-        ),
-    )
-    g.at_least(
-        "images fooled",
-        fooled,
-        need,
-        f"{fooled} of {len(images)} images got another label, expected at least {need}",
-    )
-
-
-@worth(5, "few pixels, inside 0 and 1, within the budget", "one_pixel", replaced=EARLIER)
-def e2(g: Grading):
-    net, images, labels = _right(g, 8)
-    for s, (x, y) in enumerate(zip(images, labels, strict=True)):
-        for pixels_, budget in ((PIXELS, BUDGET), (1, 160 + 40 * s)):
-            predict = function(probabilities(net, 10**9))
-            rng = np.random.SeedSequence(s)
-            z = g.call("one_pixel", predict, x, int(y), pixels_, budget, rng, shape=(64,))
-            rows = sum(len(q[0]) for q, _ in predict.asked)
-            g.expect(rows <= budget, f"{rows} images were asked about, and the budget is {budget}")
-            changed = int((z != x).sum())
-            g.expect(changed <= pixels_, f"{changed} pixels changed, and {pixels_} may")
-            g.expect(
-                z.min() >= 0 and z.max() <= 1,
-                f"pixels are from {z.min():.4g} to {z.max():.4g}, outside 0 and 1",
-            )
 
 
 HOMEWORK = Homework(

@@ -1,9 +1,20 @@
 # %% [markdown]
 # # Homework 6: differential evolution, and the one-pixel attack
 #
+# Mirrors: D6.
+#
+# Before: lesson 8. Hours: 9.
+#
+# You will:
+#
+# - write differential evolution: partners, mutants, trials, survivors;
+# - minimize functions that you know, to see that it works;
+# - fool a black box by three pixels, within a budget of questions.
+#
 # Here you do not see the model. You send images, and get probabilities. There is no gradient. You
-# write seven functions in `hw6.py`. Each part below says why, and ends with a cell to explore with.
-# The cells say "not written yet" until you have written the part.
+# write seven functions in `hw6.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw6 .` in this folder.
 

@@ -124,8 +124,8 @@ def one_pixel(predict, x, y, pixels, budget, rng):
     predict: images (n, 64) to probabilities (n, 10); x: (64,), in [0, 1]; y: the label, a number;
     pixels: how many may change; budget: how many images predict may be asked about in all, at least
     160. Minimizes p_y by differential evolution with F = 0.5, CR = 0.9, a population of 40, and
-    genes (row, column, value) for each pixel. Returns x_adv (64,), with values in [0, 1], whether
-    the label changed or not.
+    genes (row, column, value) for each pixel, and uses at least half of the budget where it has no
+    success. Returns x_adv (64,), with values in [0, 1], whether the label changed or not.
     """
     # begin solution: E
     image = x.reshape(8, 8)

@@ -1,9 +1,20 @@
 # %% [markdown]
 # # Homework 7: defenses. Train one, break one
 #
+# Mirrors: A6, B7, D9.
+#
+# Before: lessons 11, 12 and 17. Hours: 10.
+#
+# You will:
+#
+# - find the worst case of a linear model in closed form, and train against it;
+# - train a network on its own attacks;
+# - measure where a gradient vanishes, and break a model that hides behind that.
+#
 # First you train a network that withstands small changes. Then you break a network that only seems
-# to. You write six functions in `hw7.py`. Each part below says why, and ends with a cell to explore
-# with. The cells say "not written yet" until you have written the part.
+# to. You write six functions in `hw7.py`.
+# Each part below says why, and ends with a cell to explore with. The cells say "not written yet"
+# until you have written the part.
 #
 # After each part, run `python -m homework check hw7 .` in this folder.
 

@@ -22,6 +22,7 @@ from sphinx.util.console import nocolor
 
 import lesson as lesson_module
 import minadv
+from homework.grader.stubs import student_questions
 from minadv import plotting
 from minadv.inference import probabilities
 from pages import cells as cells_module
@@ -29,6 +30,13 @@ from pages.links import Links, anchor, modules
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+
+CONTENTS = {
+    "Lessons": "lessons/*",
+    "Reference": "map glossary benchmarks api/index",
+    "Homework": "homework/README homework/*/* homework/TEACHING",
+    "Solutions": "solutions/*",
+}
 
 
 def build(outcomes: list, out: Path, data: str) -> Path:
@@ -40,7 +48,8 @@ def build(outcomes: list, out: Path, data: str) -> Path:
         for outcome in outcomes:
             _lesson(outcome, outcomes, links, out, source)
         _documents(links, source)
-        _write(source / "index.md", (HERE / "index.md").read_text("utf-8").replace("DATA", data))
+        index = (HERE / "index.md").read_text("utf-8").replace("DATA", data)
+        _write(source / "index.md", index + "".join(_toc(source, title) for title in CONTENTS))
         _hook(source / "hook.png")
         warnings = io.StringIO()
         nocolor()
@@ -132,6 +141,8 @@ def _documents(links: Links, source: Path) -> None:
     for name, path in pages.items():
         if path.exists():
             text = path.read_text("utf-8")
+            if path.name == "questions.md":  # as students get them: without the model answers
+                text = student_questions(text)
             text = links.map(text) if name == "map" else links.prose(text)
             other = r"!?\[([^\]]*)\]\((?!https?:|#|/)[^)]*\)"  # a link to what is no page
             _write(source / f"{name}.md", re.sub(other, r"\1", text))
@@ -145,6 +156,14 @@ def _documents(links: Links, source: Path) -> None:
         _write(source / f"api/{name}.rst", text)
     tree = "\n".join(f"/api/{name}" for name in names)
     _write(source / "api/index.md", f"# API reference\n\n```{{toctree}}\n{tree}\n```\n")
+
+
+def _toc(source: Path, title: str) -> str:
+    """A part of the table of contents, of the pages that there are."""
+    found = [sorted(source.glob(f"{pattern}.*")) for pattern in CONTENTS[title].split()]
+    names = [f"/{path.relative_to(source).with_suffix('')}" for paths in found for path in paths]
+    options = f":caption: {title}\n:maxdepth: 1\n\n" + "\n".join(names)
+    return f"\n```{{toctree}}\n{options}\n```\n" if names else ""
 
 
 def _hook(path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -41,8 +42,8 @@ def apgd(
     y: Labels | None = None,
     target: Labels | None = None,
     eps: float,
-    norm: str = "linf",
-    loss: str = "margin",
+    norm: Literal["linf", "l2"] = "linf",
+    loss: Literal["margin", "dlr", "targeted dlr"] = "margin",
     steps: int = 100,
     restarts: int = 1,
     rho: float = 0.75,

@@ -155,6 +155,8 @@ def draw(out: Path):
             axes.set_xlabel(what, fontsize=8)
             axes.set_ylabel(label, fontsize=8)
         time_axes.set_yscale("log")
+        middle = math.sqrt(took.min() * took.max())  # at least a decade, so that noise looks small
+        time_axes.set_ylim(min(took.min() / 1.6, middle / 3.2), max(took.max() * 1.6, middle * 3.2))
     figure.savefig(out / "growth.png", dpi=100)
 
 
