@@ -474,6 +474,13 @@ def test_certified_accuracy_counts_the_certified_and_lies_below_the_robust():
     assert safe.mean() <= robust_accuracy(model, x, y, pgd(model, x, y=y, eps=0.01))
 
 
+def test_a_tie_is_not_certified_for_either_label():
+    model = models.LogisticRegression(np.array([1.0]), -0.5)
+    x = np.array([[0.5], [0.5 + 1e-6], [0.5 + 1e-6]])
+    assert certified(model, x, np.array([0, 0, 1]), eps=0.0).tolist() == [False, False, True]
+    assert certified(model, x, 1, eps=2e-6).tolist() == [False] * 3
+
+
 def test_certified_radius_is_certified_and_nearly_the_largest():
     model = models.mlp((9, 9, 2), 3, hidden=20)
     x = np.random.default_rng(6).random((6, 9, 9, 2)).astype(np.float32)
