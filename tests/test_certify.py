@@ -200,6 +200,43 @@ def test_lines_are_exact_where_no_relu_bends():
     np.testing.assert_allclose([found.low[0], found.high[0]], [[10.8, 0.8], [11.2, 1.2]])
 
 
+def as_dense(model, shape):
+    """The same function by dense layers: each convolution as the matrix that it is."""
+    parts, x = [layers.Flatten()], np.zeros((1, *shape))
+    for layer in model:
+        y = layer(x)
+        if isinstance(layer, layers.ReLU):
+            parts.append(layer)
+        elif not isinstance(layer, layers.Flatten):
+            zero, flat = np.zeros_like(x), Sequential(layer, layers.Flatten())
+            part = layers.Dense(x.size, y.size, dtype=np.float64)
+            part.weight = jacobian(flat, zero)[0].reshape(y.size, x.size).T
+            part.bias = layer(zero).ravel()
+            parts.append(part)
+        x = y
+    return Sequential(*parts)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("method", METHODS)
+def test_convolutions_get_what_their_matrices_get(method, norm):
+    how = {"rng": 0, "dtype": np.float64}
+    model = Sequential(
+        layers.Conv2D(2, 3, 3, padding="same", **how), layers.ReLU(),
+        layers.Conv2D(3, 4, 3, stride=2, padding="same", **how), layers.ReLU(),
+        layers.Conv2D(4, 3, (2, 3), stride=(1, 2), padding=1, **how), layers.AvgPool(2, stride=1),
+        layers.ReLU(), layers.Flatten(), layers.Dense(24, 3, **how),
+    )  # fmt: skip
+    x = np.random.default_rng(10).random((2, 9, 9, 2))
+    model.layers[-1] = layers.Dense(model[:-1](x).shape[1], 3, **how)
+    by = [
+        logit_bounds(m, x, eps=0.03, method=method, norm=norm)
+        for m in (model, as_dense(model, x.shape[1:]))
+    ]
+    np.testing.assert_allclose(by[0].low, by[1].low, rtol=1e-9)
+    np.testing.assert_allclose(by[0].high, by[1].high, rtol=1e-9)
+
+
 def test_boxes_of_inner_layers_are_refined_by_lines():
     """h1 = h2 = relu(x) = x, so z = h1 - h2 + 0.1 is 0.1: an interval sees a ReLU that bends."""
     how = {"dtype": np.float64}
