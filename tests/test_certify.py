@@ -200,6 +200,58 @@ def test_lines_are_exact_where_no_relu_bends():
     np.testing.assert_allclose([found.low[0], found.high[0]], [[10.8, 0.8], [11.2, 1.2]])
 
 
+def as_dense(model, shape):
+    """The same function by dense layers: each convolution as the matrix that it is."""
+    parts, x = [layers.Flatten()], np.zeros((1, *shape))
+    for layer in model:
+        y = layer(x)
+        if isinstance(layer, layers.ReLU):
+            parts.append(layer)
+        elif not isinstance(layer, layers.Flatten):
+            zero, flat = np.zeros_like(x), Sequential(layer, layers.Flatten())
+            part = layers.Dense(x.size, y.size, dtype=np.float64)
+            part.weight = jacobian(flat, zero)[0].reshape(y.size, x.size).T
+            part.bias = layer(zero).ravel()
+            parts.append(part)
+        x = y
+    return Sequential(*parts)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("method", METHODS)
+def test_convolutions_get_what_their_matrices_get(method, norm):
+    how = {"rng": 0, "dtype": np.float64}
+    model = Sequential(
+        layers.Conv2D(2, 3, 3, padding="same", **how), layers.ReLU(),
+        layers.Conv2D(3, 4, 3, stride=2, padding="same", **how), layers.ReLU(),
+        layers.Conv2D(4, 3, (2, 3), stride=(1, 2), padding=1, **how), layers.AvgPool(2, stride=1),
+        layers.ReLU(), layers.Flatten(), layers.Dense(24, 3, **how),
+    )  # fmt: skip
+    x = np.random.default_rng(10).random((2, 9, 9, 2))
+    model.layers[-1] = layers.Dense(model[:-1](x).shape[1], 3, **how)
+    by = [
+        logit_bounds(m, x, eps=0.03, method=method, norm=norm)
+        for m in (model, as_dense(model, x.shape[1:]))
+    ]
+    np.testing.assert_allclose(by[0].low, by[1].low, rtol=1e-9)
+    np.testing.assert_allclose(by[0].high, by[1].high, rtol=1e-9)
+
+
+def test_boxes_of_inner_layers_are_refined_by_lines():
+    """h1 = h2 = relu(x) = x, so z = h1 - h2 + 0.1 is 0.1: an interval sees a ReLU that bends."""
+    how = {"dtype": np.float64}
+    model = Sequential(
+        layers.Dense(1, 2, **how), layers.ReLU(), layers.Dense(2, 1, **how), layers.ReLU(),
+        layers.Dense(1, 2, **how),
+    )  # fmt: skip
+    model[0].weight, model[2].weight = np.array([[1.0, 1.0]]), np.array([[1.0], [-1.0]])
+    model[2].bias, model[4].weight = np.array([0.1]), np.array([[1.0, -1.0]])
+    x = np.array([[0.5]])
+    lines = logit_bounds(model, x, eps=0.2)
+    np.testing.assert_allclose([lines.low[0], lines.high[0]], [[0.1, -0.1]] * 2, atol=1e-12)
+    assert logit_bounds(model, x, eps=0.2, method="intervals").high[0, 0] == pytest.approx(0.5)
+
+
 def test_the_ball_is_no_smaller_than_the_real_one_and_ends_at_the_bounds():
     """In float64 0.1 + 0.2 is more than the real sum, and 0.3 - 0.1 less than the difference."""
     rng = np.random.default_rng(9)
@@ -390,12 +442,17 @@ def test_lines_are_never_looser_than_intervals_and_mostly_tighter(make):
         assert (lines.low >= box.low).all()
         assert (lines.high <= box.high).all()
         assert (lines.high - lines.low).mean() < 0.9 * (box.high - box.low).mean()
+        box, lines = (margin_bound(model, x, 0, eps=eps, method=m, norm=norm) for m in METHODS)
+        assert (lines >= box).all()
+        assert lines.mean() > box.mean()
 
 
-def test_l2_bounds_lie_within_those_of_the_box_around_it():
+@pytest.mark.parametrize("method", METHODS)
+def test_l2_bounds_lie_within_those_of_the_box_around_it(method):
     model = convolutional()
     x = np.random.default_rng(1).random((2, 9, 9, 2)).astype(np.float32)
-    ball, box = (logit_bounds(model, x, eps=0.1, norm=norm) for norm in ("l2", "linf"))
+    how = {"eps": 0.1, "method": method}
+    ball, box = (logit_bounds(model, x, norm=norm, **how) for norm in ("l2", "linf"))
     assert ((ball.high - ball.low) < 0.7 * (box.high - box.low)).all()
 
 
@@ -452,6 +509,13 @@ def test_certified_accuracy_counts_the_certified_and_lies_below_the_robust():
     assert certified_accuracy(model, x, y, eps=0.01) == safe.mean() > 0
     assert certified_accuracy(model, x, y, eps=0.0) == accuracy(model, x, y)
     assert safe.mean() <= robust_accuracy(model, x, y, pgd(model, x, y=y, eps=0.01))
+
+
+def test_a_tie_is_not_certified_for_either_label():
+    model = models.LogisticRegression(np.array([1.0]), -0.5)
+    x = np.array([[0.5], [0.5 + 1e-6], [0.5 + 1e-6]])
+    assert certified(model, x, np.array([0, 0, 1]), eps=0.0).tolist() == [False, False, True]
+    assert certified(model, x, 1, eps=2e-6).tolist() == [False] * 3
 
 
 def test_certified_radius_is_certified_and_nearly_the_largest():
