@@ -58,7 +58,8 @@ def test_comes_near_the_nearest_point_of_the_hyperplane_inside_bounds():
             inner, outer = (middle, outer) if short else (inner, middle)
         nearest.append(np.linalg.norm(np.clip(x_n + outer * w, low, high) - x_n))
     model = LogisticRegression(w, b)
-    r = carlini_wagner(model, x, **goal_of("y", model, x), bounds=(low, high))
+    how = {"bounds": (low, high), "steps": 500, "initial_const": 0.01}
+    r = carlini_wagner(model, x, **goal_of("y", model, x), **how)
     assert (np.array(nearest) > 1.05 * abs(gap) / np.linalg.norm(w)).any()  # bounds matter here
     assert r.success.all()
     assert (r.l2 >= np.array(nearest) * (1 - 1e-6)).all()
