@@ -319,8 +319,8 @@ assert smallest["student"] < 1.2 * smallest["regular"]
 
 # %% [markdown]
 # All images fall. The change that it takes is no larger on the distilled network than
-# on the regular one; in five runs it was a fifth to a quarter smaller. Compare this with
-# what the usual FGSM reported. It is the same network.
+# on the regular one: in five runs on the sample it was a fifth to a quarter smaller.
+# Compare this with what the usual FGSM reported. It is the same network.
 #
 # ## The temperature is the knob of the mask
 #
