@@ -356,12 +356,12 @@ for name, model in {"regular": regular, "student": student}.items():
     measured("D9", f"fooled by Carlini and Wagner's attack, {name}", fooled, form=".1%")
     measured("D9", f"median L2 size, {name}", smallest[name], form=".2f")
     assert fooled > 0.9, name
-assert smallest["student"] < 1.5 * smallest["regular"]
+assert smallest["student"] < 1.2 * smallest["regular"]
 
 # %% [markdown]
-# The images fall, and the change that it takes is about as small on the distilled
-# network as on the regular one. Compare this with what the usual FGSM reported. It is
-# the same network.
+# All images fall. The change that it takes is no larger on the distilled network than
+# on the regular one: in five runs on the sample it was a fifth to a quarter smaller.
+# Compare this with what the usual FGSM reported. It is the same network.
 #
 # ## The temperature is the knob of the mask
 #
