@@ -15,7 +15,7 @@ from homework.grader.processes import pool
 from homework.grader.stubs import load, solution_source, stub
 
 CHEATS = Path(__file__).parent.parent / "cheats"
-FEW = "always_equal", "mostly_zero", "not_a_number", "unchanged", "zeros"
+FEW = "mostly_zero", "unchanged", "zeros"
 
 
 @dataclass(frozen=True)
