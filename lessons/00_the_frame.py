@@ -62,7 +62,7 @@ save(
 )
 
 # %% [markdown]
-# ## A threat model has three parts
+# ## A threat model has three parts (C3, D3, E1)
 #
 # Document E says that a threat model sets down what a model is supposed to do and how
 # it can be attacked. It then sorts attacks by two questions, as document D does: *black

@@ -312,7 +312,7 @@ assert (chosen == nearest).mean() > 0.98
 assert 0.01 < other < 0.6
 
 # %% [markdown]
-# ## The step under $L_\infty$
+# ## The step under L∞
 #
 # FGSM's size is the largest change of a pixel, $\lVert r \rVert_\infty = \max_i |r_i|$.
 # DeepFool can keep that small instead. For any $r$,

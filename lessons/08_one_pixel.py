@@ -316,7 +316,9 @@ assert by_data(sample=possible.sum() < 8, digits=possible.sum() > 2)
 # Where some way exists and evolution did not find it, the search was too small. Where
 # no way exists, one pixel fails however one seeks. The document's explanation is
 # another matter: "larger search space indeed makes it easier". The number of candidates
-# makes the search harder. What helps is that five effects add up.
+# makes the search harder. What helps is that five effects add up. (In the document one
+# two became a 1. Which digit comes out is the network's affair; the lines above count
+# the ones.)
 #
 # ## What the document's code gets wrong
 #

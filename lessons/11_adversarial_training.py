@@ -451,6 +451,7 @@ assert unseen["the negative"] < 0.3
 # Twice the $\varepsilon$ undoes most of what was gained, and three times undoes nearly
 # all. The negative, which lies in none of these balls, is hardly ever read right.
 # Against the L2 ball something is gained: the two balls have many images in common.
+# For how many images there *is* a guarantee, and how to train for one, is lesson 18.
 #
 # ## What λ trades (A6)
 #

@@ -74,7 +74,7 @@ np.testing.assert_allclose(
 )
 
 # %% [markdown]
-# ## A draw
+# ## A draw (E10)
 #
 # In the contest, images of 299 pixels become 299 to 330 pixels wide, in a frame of 331.
 # A network whose input has a fixed size keeps that size for the frame, and the image

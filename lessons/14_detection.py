@@ -89,8 +89,9 @@ x, y = d.x_test[judges], d.y_test[judges]
 #
 # It pulls all the $q$ towards one place around 0, so that few holes stay between them.
 # In the first term each pixel is a coin that the decoder's output $\hat x_i$ is the
-# bias of, and $-\log p(x \mid z) = -\sum_i [x_i \log \hat x_i + (1 - x_i) \log (1 -
-# \hat x_i)]$.
+# bias of, and
+#
+# $$-\log p(x \mid z) = -\sum_i [x_i \log \hat x_i + (1 - x_i) \log (1 - \hat x_i)].$$
 #
 # One problem is left. The mean over $z \sim q$ is to be differentiated by $\mu$ and
 # $\sigma$, which decide how $z$ is drawn. *Reparameterize*: draw $\epsilon \sim N(0,
@@ -369,10 +370,15 @@ for name, share in rates.items():
     what = f"false alarms, threshold set with {name} images, mean of 500"
     measured("D10", what, np.mean(share), form=".2%")
 assert abs(np.mean(rates["unseen"]) - alpha) < 0.006
-assert np.mean(rates["training"]) > np.mean(rates["unseen"]) + 0.003
+broken = np.mean(rates["training"]) > np.mean(rates["unseen"]) + 0.003
+assert by_data(sample=broken, digits=broken, mnist=True)
 assert np.std(rates["unseen"]) < 2 * np.sqrt(alpha * (1 - alpha) * 2 / half)
 
 # %% [markdown]
+# With training images the promise has no ground. How far it is broken depends on how
+# well the autoencoder knows them: clearly after several passes through ten thousand
+# images or fewer, hardly or not at all after one pass through sixty thousand.
+#
 # ## What it catches
 #
 # Figure 14.3 shows the scores. The document finds clean images from 0 to 0.3 and

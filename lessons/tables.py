@@ -12,12 +12,12 @@ from pathlib import Path
 
 # NUMBERS: the file in a lesson's folder that keeps what the run measured.
 NUMBERS = "measured.json"
-HEAD = """# Every number of the lessons
+HEAD = """# The numbers of the lessons
 
 What each lesson measures, next to what the documents state where they state a number. A
 run moves every random number: the first weights, the order of training, the images
-drawn, the attacks. Below is first whether the lessons' claims held, then the mean and
-the spread of each number. Made by
+drawn, the attacks. For each lesson stands first whether its claims held, then the mean
+and the spread of each number, and in how many runs it was measured. To make it again:
 
 ```
 python -m lessons --seeds 5 --out sample
@@ -102,9 +102,10 @@ def _summary(values: list[float], form: str) -> tuple[str, str, str]:
     """Mean, standard deviation and number of runs, as they are printed."""
     if not values:
         return "", "", ""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    mean = statistics.fmean(values)
-    return f"{mean:{form}}", f"{spread:{form.lstrip('+')}}", str(len(values))
+    mean = f"{statistics.fmean(values):{form}}"
+    if len(values) == 1:
+        return mean, "", "1"
+    return mean, f"{statistics.stdev(values):{form.lstrip('+')}}", str(len(values))
 
 
 def main() -> None:

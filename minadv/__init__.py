@@ -17,6 +17,7 @@ Where to go on:
 - ``minadv.evaluation``, ``activations``, ``embedding``
   and ``plotting``: judging and drawing. ``minadv.images``: files, and an attack in one call.
 - ``minadv.autograd``, ``ops``, ``layers``, ``models``, ``training``: the networks underneath.
+- ``minadv.external`` makes a model of a network of PyTorch, JAX or another framework.
 - The folder ``lessons`` derives every idea; ``lessons/README.md`` maps them, and says what codes
   such as (A10, E5) mean. ``python -m lessons`` runs them all.
 - The folder ``homework`` holds assignments with a grader, its ``README.md`` first.

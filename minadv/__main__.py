@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minadv import data, models, training
+from minadv.attacks.apgd import apgd
+from minadv.attacks.carlini_wagner import carlini_wagner
 from minadv.attacks.deepfool import deepfool
+from minadv.attacks.fab import fab
 from minadv.attacks.fgsm import fgsm
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.attacks.jsma import jsma
 from minadv.attacks.one_pixel import one_pixel
 from minadv.attacks.pgd import pgd
+from minadv.attacks.square import square
+from minadv.attacks.strongest import strongest
 from minadv.backend import BackendError, use_backend
 from minadv.images import read_image
 from minadv.images.attack import attack_image
@@ -28,7 +33,11 @@ from minadv.layers import Layer
 from minadv.settings import settings_of
 
 ATTACKS = {
-    attack.__name__: attack for attack in (fgsm, iterative_fgsm, pgd, deepfool, jsma, one_pixel)
+    attack.__name__: attack
+    for attack in (
+        *(fgsm, iterative_fgsm, pgd, apgd, deepfool, fab, carlini_wagner, jsma),
+        *(one_pixel, square, strongest),
+    )
 }
 MODELS: dict[str, tuple[Callable, dict[str, Any]]] = {
     "cnn": (models.cnn, {"batch_size": 32, "epochs": 4}),

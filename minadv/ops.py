@@ -209,7 +209,13 @@ def relu(x):
     """max(x, 0); the derivative at 0 is 0."""
     u = raw(x)
     value = array_module(u).clip(u, 0, math.inf)  # NumPy is faster so than with maximum
-    return record(value, (x, lambda g: (value > 0).astype(g.dtype) * g))  # bool * float is slow
+
+    def rule(g):
+        part = (value > 0).astype(g.dtype)  # bool * float is slow
+        part *= g
+        return part
+
+    return record(value, (x, rule))
 
 
 def leaky_relu(x, slope: float = 0.01):

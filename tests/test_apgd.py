@@ -37,7 +37,7 @@ def images(count, pixels=9, *, seed=0, dtype=np.float32):
 
 @NORMS
 @given(x=strategies.images(), eps=awkward_eps(1.0), steps=st.integers(1, 8))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_the_bound_holds_as_real_numbers(xp, norm, x, eps, steps):
     model, seen = recording(mlp(x[0].size, dtype=x.dtype))
     how = {"eps": eps, "norm": norm, "steps": steps, "early_stop": False}
@@ -122,9 +122,9 @@ def slow_apgd(model, x, goal, score, eps, norm, steps, rho, rng):
 @KINDS
 @pytest.mark.parametrize("rho", [0.75, 0.4])
 def test_attack_is_the_algorithm_step_by_step(norm, kind, rho):
-    model, x = mlp(9, dtype=np.float64), images(12, dtype=np.float64)
+    model, x = mlp(9, dtype=np.float64), images(10, dtype=np.float64)
     halved = 0
-    for steps in (4, 9, 40):
+    for steps in (9, 30):
         how = {"eps": 0.5, "norm": norm, "steps": steps, "rho": rho, "early_stop": False}
         r = apgd(model, x, **{kind: 1}, **how, rng=5)
         for n in range(len(x)):
@@ -139,7 +139,7 @@ def test_attack_is_the_algorithm_step_by_step(norm, kind, rho):
             if bool(r.success[n]) == reached:
                 assert found == pytest.approx(best, abs=1e-9)
                 halved += np.allclose(r.x_adv[n], x_max[0], rtol=0, atol=1e-9)
-    assert halved > 24  # the same point, too
+    assert halved > 16  # the same point, too
 
 
 def test_checkpoints_are_those_of_the_paper():

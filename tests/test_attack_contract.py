@@ -117,7 +117,7 @@ ATTACKS = {
     ),
     "carlini_wagner": Attack(
         carlini_wagner,
-        {"steps": 20, "search_steps": 4, "lr": 0.1, "initial_const": 0.1},
+        {"steps": 10, "search_steps": 3, "lr": 0.1, "initial_const": 0.1},
         searches=True,
         tolerance=1e-6,
     ),

@@ -158,7 +158,7 @@ class TestBrokenAttacks:
     def test_a_masked_gradient(self, scene):
         """Logits times 40: what an attack through probabilities must fail, and margins pass."""
         model, x, y = scene
-        loud = lambda x: 40 * model(x)  # noqa: E731
+        x, y, loud = x[:80], y[:80], lambda x: 40 * model(x)
         found = judge((loud, x, y), attack=through_softmax, substitute=model)
         assert set(found.failed) >= {"zero gradients", "gradient", "no bound", "transfer"}
         assert found["zero gradients"].numbers["zero"] > 0.3

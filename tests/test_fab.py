@@ -49,8 +49,8 @@ def shortest(x, w, gap, bounds, norm):
     if gap < 0:
         w, gap = -w, -gap
     direction = w if norm == "l2" else np.sign(w)
-    inner, outer = 0.0, 1e6
-    for _ in range(200):
+    inner, outer = 0.0, 1e4
+    for _ in range(60):
         middle = (inner + outer) / 2
         r = np.clip(x + middle * direction, *bounds) - x
         inner, outer = (middle, outer) if w @ r < gap else (inner, middle)
@@ -70,7 +70,7 @@ def size(change, norm):
     w=hnp.arrays(float, (4, 6), elements=st.integers(-4, 4)),
     gap=hnp.arrays(float, 4, elements=st.integers(-30, 30).map(lambda k: k / 4)),
 )
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_the_way_onto_a_hyperplane_is_the_shortest_inside_bounds(xp, norm, x, w, gap):
     r = to_numpy(onto_hyperplane(xp.asarray(x), xp.asarray(w), xp.asarray(gap), (0, 1), norm))
     assert ((x + r >= -1e-12) & (x + r <= 1 + 1e-12)).all()
@@ -160,8 +160,8 @@ def slow_fab(model, x, norm, steps, eta, alpha_max, beta, bounds):
 def test_attack_is_the_algorithm_step_by_step(norm, bounds, monkeypatch):
     monkeypatch.setattr(importlib.import_module("minadv.attacks.fab"), "HALVINGS", 0)
     rng, model = np.random.default_rng(1), network(8, rng=2)
-    x = np.clip(1.5 * rng.random((12, 8)) - 0.25, 0, 1)
-    for steps, alpha_max, beta in ((1, 0.1, 0.9), (6, 0.1, 0.9), (6, 0.5, 0.6)):
+    x = np.clip(1.5 * rng.random((8, 8)) - 0.25, 0, 1)
+    for steps, alpha_max, beta in ((6, 0.1, 0.9), (4, 0.5, 0.6)):
         how = {"steps": steps, "alpha_max": alpha_max, "beta": beta, "overshoot": 0.1}
         r = fab(model, x, norm=norm, bounds=bounds, **how)
         for n in range(len(x)):
@@ -200,7 +200,7 @@ def test_more_steps_and_restarts_are_never_worse(norm):
 @NORMS
 def test_it_is_smaller_than_deepfool(norm):
     model, x, y = peers.digits_mlp()
-    ours = getattr(fab(model, x, y=y, norm=norm, steps=30), norm)
+    ours = getattr(fab(model, x, y=y, norm=norm, steps=15), norm)
     theirs = getattr(deepfool(model, x, y=y, norm=norm), norm)
     assert np.median(ours) < np.median(theirs)
     assert (ours <= theirs * 1.001).mean() > 0.9

@@ -26,6 +26,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,9 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "vae": None, "size": 2, "bias": 0.0, "kernel": 3, "stride": 1, "padding": "same",
         "c_in": 1, "c_out": 2, "channels": 1, "d_in": 4, "d_out": 3, "slope": 0.1, "mean": 0.5,
         "std": 0.2, "layers": (layers.Flatten(),), "attacked": (result,), "count": 4,
-        "task": "health", "forward": model, "vjp": lambda x: minadv.vjp(model, x),
+        "task": "health", "seeds": (0,), "executor": functools.partial(ThreadPoolExecutor, 1),
+        "folder": "results", "retries": 1,
+        "forward": model, "vjp": lambda x: minadv.vjp(model, x),
         "layout": "NHWC", "thread_safe": False, "branch": layers.ReLU(), "shortcut": None,
         "widths": (2, 3), "blocks": (1, 1), "large": False, "normalize": None,
         "sigma": 0.1, "kappa": 0.5, "warm_up": 1, "ramp": 2, "most": 0.2,
@@ -184,6 +187,7 @@ OWN: dict[str, Callable[[dict], dict]] = {
     "transfer_matrix": lambda s: {
         "attack": lambda model: minadv.fgsm(model, s["x"], y=s["y"], eps=0.1)},
     "checklist": lambda s: {"attack": minadv.fgsm, "substitute": s["model"]},
+    "sweep": lambda s: {"models": {"m": s["model"]}, "attacks": {"a": minadv.fgsm}},
     "differential_evolution": lambda s: {"bounds": [(0.0, 1.0), (-1.0, 1.0)]},
     "estimate_gradient": lambda s: {"loss": lambda x, *_: s["score"](x)},
     "vjp": lambda s: {"f": lambda *xs: xs[0] * 2},

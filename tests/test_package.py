@@ -18,6 +18,7 @@ from minadv import attacks
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["fgsm", "iterative_fgsm", "pgd", "deepfool", "forge", "uniform_noise", "negative"]
+PAGES += ["apgd", "carlini_wagner", "fab", "square", "strongest"]
 
 
 def test_dir_shows_every_public_name_and_each_is_there():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from minadv import plotting
 from tests.lesson_run import HAS_DOCS, ROOT, lessons
 
 sys.path.insert(0, str(ROOT / "lessons"))
@@ -45,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     """The runner with one lesson."""
     target = tmp_path / "lessons"
     shutil.copytree(ROOT / "lessons" / "pages", target / "pages")
-    for name in ("__main__.py", "lesson.py", "README.md"):
+    for name in ("__main__.py", "lesson.py", "tables.py", "README.md"):
         shutil.copy(ROOT / "lessons" / name, target)
     (target / "01_one.py").write_text(LESSON, encoding="utf-8")
     return tmp_path
@@ -92,7 +94,8 @@ def test_a_failing_lesson_gives_a_page_with_its_traceback_and_status_1(folder):
     assert 'href="#figure-1-2"' in good
     assert good.count('class="slider"') == 1
     assert "$" not in good.partition("<figcaption>")[2].partition("</figcaption>")[0]
-    assert not (folder / "out/site-warnings.txt").exists()
+    warnings = folder / "out/site-warnings.txt"
+    assert not warnings.exists(), warnings.read_text("utf-8")
 
 
 def test_html_without_its_packages_is_one_line(folder):
@@ -101,6 +104,21 @@ def test_html_without_its_packages_is_one_line(folder):
     assert done.returncode == 2
     assert 'pip install "minadv[docs]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_in_a_kernel_a_figure_is_shown_as_html(tmp_path, monkeypatch):
+    shown = []
+    display = types.SimpleNamespace(HTML=lambda html: html, display=shown.append)
+    shell = types.SimpleNamespace(kernel=None)
+    kernel = types.SimpleNamespace(get_ipython=lambda: shell, version_info=(9, 0))
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(lesson, "settings", lesson.Settings("digits", tmp_path, lesson="02_fgsm"))
+    lesson.save(plotting.image(np.zeros((8, 8, 1))), "black", alt="A <black> square", caption="It")
+    assert len(shown) == 1
+    assert 'src="data:image/png;base64,' in shown[0]
+    assert 'alt="A &lt;black&gt; square"' in shown[0]
+    assert "<figcaption>Figure 2.1. It</figcaption>" in shown[0]
 
 
 def test_zero_means_the_gradient_and_the_frame():

@@ -46,14 +46,18 @@ FIGURES = """() => [...document.querySelectorAll("article figure")].map(f => {
             ?.textContent.match(/(save|slider)\\(/g)?.length,
     };
 })"""
-WIDE = "() => document.documentElement.scrollWidth - innerWidth"
+WIDE = """() => {  // the theme's box around the article would scroll, not the page
+    const boxes = [document.documentElement, ...document.querySelectorAll(".content")];
+    return Math.max(...boxes.map(box => box.scrollWidth - box.clientWidth));
+}"""
 OUT_OF_REACH = """() => [...document.querySelectorAll("article *")].filter(e =>
     e.scrollWidth > e.clientWidth + 1
     && ["auto", "scroll"].includes(getComputedStyle(e).overflowX)
     && e.tabIndex < 0 && !e.querySelector("a, input, [tabindex='0']")
 ).map(e => e.outerHTML.slice(0, 200))"""
 PRINTED = """() => [
-    ...[...document.querySelectorAll(".sidebar-drawer, .toc-drawer, .slider, .back-to-top")],
+    ...document.querySelectorAll(
+        ".sidebar-drawer, .toc-drawer, .slider, .back-to-top, .skip-to-content"),
     ...[...document.querySelectorAll("article pre")].filter(
         e => getComputedStyle(e).whiteSpace !== "pre-wrap"),
 ].filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 100))"""

@@ -208,7 +208,7 @@ class TestChunkSize:
             assert dtype == np.float32
             return self.size
 
-    @pytest.mark.parametrize("size", [1, 2**12, 2**14, 2**16 + 1, 2**18, 2**24])
+    @pytest.mark.parametrize("size", [1, 2**12, 2**14, 2**16 + 1, 2**18, parallel.CHUNK_BYTES])
     def test_a_power_of_two_that_fits_the_cache_within_limits(self, size):
         chunk = chunk_size(self.Known(size), self.x)
         assert parallel.LEAST <= chunk <= parallel.MOST
@@ -217,7 +217,7 @@ class TestChunkSize:
         assert 2 * chunk * size > parallel.CHUNK_BYTES or chunk == parallel.MOST
 
     def test_an_example_that_does_not_fit_is_a_chunk(self):
-        assert chunk_size(self.Known(2**24 + 1), self.x) == 1
+        assert chunk_size(self.Known(parallel.CHUNK_BYTES + 1), self.x) == 1
         assert chunk_size(self.Known(2**40), self.x) == 1
         large = np.broadcast_to(np.float32(0), (5, 512, 512, 3))
         assert chunk_size(len, large) == parallel.LEAST  # only guessed

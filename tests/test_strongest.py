@@ -131,15 +131,14 @@ def test_images_that_fell_leave(norm):
 def test_it_is_at_least_as_strong_as_each_of_its_attacks(norm):
     model, x, y = peers.digits_mlp()
     eps = EPS[norm]
-    r = strongest(model, x, y=y, eps=eps, norm=norm)
-    alone = {name: attack(model, x, y=y) for name, attack in ensemble(eps, norm=norm).items()}
+    several = quick(eps, norm, steps=20)
+    r = strongest(model, x, y=y, eps=eps, norm=norm, attacks=several)
+    alone = {name: attack(model, x, y=y) for name, attack in several.items()}
     for name, result in alone.items():
         size = getattr(result, norm)
         fell = result.success & (size <= eps)
-        assert (r.success | ~fell).mean() >= 0.98, name  # a seed of its own: near the boundary
+        assert (r.success | ~fell).all(), name
         assert int(r.success.sum()) >= int(fell.sum())
-    plain = pgd(model, x, y=y, eps=eps, norm=norm, steps=40)
-    assert int(r.success.sum()) >= int(plain.success.sum())
 
 
 def test_a_masked_gradient_falls_to_the_attack_without_one():
@@ -150,7 +149,7 @@ def test_a_masked_gradient_falls_to_the_attack_without_one():
         return lift_zero(lambda x: np.round(model(x), 1), x)
 
     with pytest.warns(UserWarning, match="exactly zero for 100 of 100 images") as caught:
-        r = strongest(flat, x, y=y, eps=0.15)
+        r = strongest(flat, x, y=y, eps=0.15, attacks=quick(0.15, "linf", steps=200))
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert (r.found_by == "square").sum() > 50
@@ -187,11 +186,11 @@ def test_an_ensemble_can_be_changed():
 @NORMS
 def test_a_batch_is_its_images_one_by_one(norm):
     model, x, y = peers.digits_mlp()
-    how = {"eps": EPS[norm], "norm": norm, "attacks": quick(EPS[norm], norm, steps=6)}
-    whole = strongest(model, x[:25], y=y[:25], **how)
-    alone = [strongest(model, x[i : i + 1], y=y[i : i + 1], **how) for i in range(25)]
-    same = [whole.found_by[i] == alone[i].found_by[0] for i in range(25)]
-    assert sum(same) >= 24  # in float32 one may lie on the boundary
+    how = {"eps": EPS[norm], "norm": norm, "attacks": quick(EPS[norm], norm)}
+    whole = strongest(model, x[:12], y=y[:12], **how)
+    alone = [strongest(model, x[i : i + 1], y=y[i : i + 1], **how) for i in range(12)]
+    same = [whole.found_by[i] == alone[i].found_by[0] for i in range(12)]
+    assert sum(same) >= 11  # in float32 one may lie on the boundary
     assert len(set(whole.found_by)) > 1
 
 
@@ -207,13 +206,13 @@ def test_it_is_at_least_as_strong_as_autoattack_of_torchattacks(norm):
     torchattacks = pytest.importorskip("torchattacks")
     model, x, y = peers.digits_mlp()
     peer, inputs, labels = peers.in_torch()
-    few = 40
+    few = 30
     tool = torchattacks.AutoAttack(
         peer, norm=norm.capitalize(), eps=EPS[norm], n_classes=10, version="standard", seed=0
     )
     for attack in tool._autoattack.attacks:
         if hasattr(attack, "n_queries"):
-            attack.n_queries = 200
+            attack.n_queries = 100
     x_adv = peers.as_ours(tool(inputs[:few], labels[:few]))
     left = int((inference.predict(model, x_adv) == y[:few]).sum())
     ours = strongest(model, x[:few], y=y[:few], eps=EPS[norm], norm=norm)

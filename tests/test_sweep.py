@@ -121,7 +121,18 @@ class TestRows:
         rows = list(csv.DictReader(io.StringIO(found.csv())))
         assert [row["attack"] for row in rows] == ['a "b", c'] * 4
         assert [float(row["l2"]) for row in rows] == [row.l2 for row in found.rows]
+        assert repr(found) == "Sweep(4 rows, 0 failures)"
         assert found.save(tmp_path / "a" / "table.csv").read_text() == found.csv()
+
+    def test_a_bar_for_a_terminal_only(self, scene, capsys, monkeypatch):
+        how = {"attacks": {"FGSM": fgsm}}
+        table(scene, **how, progress=True)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        table(scene, **how, progress=True)
+        assert "4/4" in capsys.readouterr().err
+        table(scene, **how)
+        assert capsys.readouterr().err == ""
 
     def test_the_figure(self, scene):
         curves = table(scene).curves()
@@ -148,9 +159,10 @@ class TestExecutors:
             assert table(scene, executor=pool).csv() == alone
             assert table(scene, executor=pool, folder=tmp_path).csv() == alone
 
+    @pytest.mark.filterwarnings("default")  # what Dask says of ports and of slow machines
     def test_dask(self, scene, alone, tmp_path):
         distributed = pytest.importorskip("distributed")
-        how = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+        how = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         with (
             distributed.LocalCluster(processes=True, **how) as cluster,
             distributed.Client(cluster) as client,
@@ -213,7 +225,9 @@ def test_nothing_is_sent_twice(scene, alone, tmp_path, folder):
     worker = Remote()
     found = table(scene, executor=worker, folder=tmp_path if folder else None)
     assert found.csv() == alone
-    large = [a for m in scene[0].values() for a in m.parameters.values() if a.nbytes >= 4096]
+    large = [
+        a for m in scene[0].values() for a in m.parameters.values() if a.nbytes >= parcels.LARGE
+    ]
     enclosed = [key for task in worker.sent for key in task.enclosed]
     assert len(set(enclosed)) == len(large) + 1  # and the images
     # all tasks were under way when the first answers came; each array came with those of its model
@@ -223,6 +237,55 @@ def test_nothing_is_sent_twice(scene, alone, tmp_path, folder):
     assert again == []
     if folder:
         assert len(list((tmp_path / "arrays").iterdir())) == len(large) + 1
+
+
+class TestParcels:
+    def test_a_digest_sees_values_type_shape_and_layout(self):
+        a = np.arange(2000.0).reshape(40, 50)
+        others = [np.asfortranarray(a), a.reshape(50, 40), a.astype(np.float32), a + 1]
+        assert len({parcels.digest_of(b) for b in (a, *others)}) == 5
+        assert parcels.digest_of(a) == parcels.digest_of(a.copy())
+        assert parcels.digest_of(a) == parcels.digest_of(np.repeat(a, 2, 0)[::2])
+
+    def test_a_digest_does_not_see_use_or_sharing(self, scene):
+        models, x, _ = scene
+        black = QueryGradient(models["one"])
+        before = parcels.pack("model", black)[0].digest
+        black(x)
+        assert parcels.pack("model", black)[0].digest == before
+        assert parcels.pack("model", QueryGradient(models["two"]))[0].digest != before
+        assert parcels.pack("model", QueryGradient(models["one"], h=0.1))[0].digest != before
+        one, other = "".join(["a", "b"]), "".join(["a", "b"])  # equal, and two objects
+        assert parcels.pack("a", [one, one])[0].digest == parcels.pack("a", [one, other])[0].digest
+
+    def test_arrays_come_as_they_were(self):
+        a = np.asfortranarray(np.arange(2000.0).reshape(40, 50))
+        small, zero = np.arange(3), np.zeros(1000)
+        parcel, arrays = parcels.pack("things", [a, a, small, zero, zero.copy()])
+        assert len(parcel.content) < 500
+        assert len(arrays) == len(parcel.arrays) == 2
+        b, again, c, z, other = parcels.unpack(parcel, arrays)
+        assert np.array_equal(a, b)
+        assert b.flags.f_contiguous
+        assert b.flags.writeable
+        assert b is again  # one stays one
+        assert z is not other  # two stay two
+        assert np.array_equal(c, small)
+        shared = parcels.unpack(parcel, arrays, share=True)[0]
+        assert not shared.flags.writeable
+        assert a.flags.writeable
+
+    def test_arrays_that_are_made_while_packing_stay_apart(self):
+        thing = [sweep_parts.Unfolds(i // 2) for i in range(40)]
+        parcel, arrays = parcels.pack("thing", thing)
+        assert [a[0] for a in parcels.unpack(parcel, arrays)] == [i // 2 for i in range(40)]
+
+    def test_memory_is_bounded(self, monkeypatch):
+        monkeypatch.setattr(parcels, "MEMORY", 3 * 8000)
+        for i in range(5):
+            parcels.keep({str(i): np.full(1000, float(i))})
+            assert parcels.find("0", None) is not None  # used again and again
+        assert list(parcels._memory) == ["3", "4", "0"]
 
 
 class TestResume:
@@ -367,10 +430,10 @@ class TestFailures:
 
     def test_a_broken_executor_is_replaced_and_one_task_is_blamed(self, scene, alone):
         """All tasks are lost with the executor; those after the guilty one go on together."""
-        made = []
+        made, order = [], {}
 
         def make():
-            made.append(Breaks(guilty=3))
+            made.append(Breaks(order, guilty=3))
             return made[-1]
 
         with pytest.warns(UserWarning, match="1 of 14 tasks failed"):
@@ -385,7 +448,7 @@ class TestFailures:
         made = []
 
         def make():
-            made.append(Breaks(guilty=-1))
+            made.append(Breaks({}, guilty=-1))
             return made[-1]
 
         def interrupt(*_):
@@ -425,10 +488,9 @@ class Loses(Executor):
 class Breaks(Executor):
     """As a pool of processes: it does tasks in order, later, and the guilty one ends them all."""
 
-    order: dict = {}
-
-    def __init__(self, guilty):
-        self.guilty, self.ended, self.broken, self.queue = guilty, False, False, []
+    def __init__(self, order: dict, guilty: int):
+        self.order, self.guilty = order, guilty  # the number of each task, and the guilty one's
+        self.ended, self.broken, self.queue, self.lock = False, False, [], threading.Lock()
 
     def submit(self, function, task):
         if self.broken:
@@ -441,15 +503,17 @@ class Breaks(Executor):
         return future
 
     def work(self):
-        while self.queue:
-            future, function, task, number = self.queue.pop(0)
-            self.broken = self.broken or number == self.guilty
-            if self.broken:
-                future.set_exception(BrokenExecutor("a worker is gone"))
-            else:
+        with self.lock:
+            while self.queue:
+                future, function, task, number = self.queue.pop(0)
+                if not future.set_running_or_notify_cancel():
+                    continue
+                self.broken = self.broken or number == self.guilty
                 try:
+                    if self.broken:
+                        raise BrokenExecutor("a worker is gone")
                     future.set_result(function(task))
-                except KeyboardInterrupt as error:
+                except (BrokenExecutor, KeyboardInterrupt) as error:
                     future.set_exception(error)
 
     def shutdown(self, wait=True, *, cancel_futures=False):
@@ -482,6 +546,7 @@ class Breaks(Executor):
         ({"retries": 0}, ValueError, "retries must be >= 1"),
         ({"progress": None}, TypeError, "progress must be True or False"),
         ({"executor": 3}, TypeError, "executor must be a function"),
+        ({"executor": dict}, TypeError, "that makes an Executor, it made {}"),
         ({"folder": 3}, TypeError, "folder must be a path"),
         ({"folder": __file__}, ValueError, "folder must be a folder, got the file"),
         ({"x": np.zeros((3, 8, 8))}, ValueError, "x must be a batch of images"),

@@ -5,7 +5,22 @@ from functools import partial
 
 import numpy as np
 
-from minadv import deepfool, fgsm, forge, iterative_fgsm, jsma, losses, negative, one_pixel, pgd
+from minadv import (
+    apgd,
+    carlini_wagner,
+    deepfool,
+    fab,
+    fgsm,
+    forge,
+    iterative_fgsm,
+    jsma,
+    losses,
+    negative,
+    one_pixel,
+    pgd,
+    square,
+    strongest,
+)
 from minadv import uniform_noise as noise
 from minadv.attacks.result import AttackResult
 from minadv.protocols import Attack, TargetedAttack
@@ -25,6 +40,11 @@ def use(model: Callable, x: np.ndarray, y: np.ndarray) -> float:
     one_pixel(model, negative(x), y=y, mutation=(0.5, 1.0))
     forge(model, x, target=6, reference=x, clip=0.1).distance[-1].min()
     forge(model, x, target=y, loss=losses.cross_entropy)
+    apgd(model, x, y=y, eps=0.1, loss="dlr", restarts=2)
+    carlini_wagner(model, fab(model, x).x_adv, target=6, confidence=1.0)
+    queries = square(model, x, y=y, eps=0.1).queries
+    found: list[str] = strongest(model, x, y=y, eps=1, attacks=named).found_by.tolist()
+    sizes.append(len(found) + (0 if queries is None else queries.sum()))
     for each in attacks:
         each(model, x, y=y).x_adv.clip(0, 1)
     for aimed in targeted:
@@ -37,4 +57,5 @@ def mine(model: Callable, x: np.ndarray, /, *, y: object) -> AttackResult:
 
 
 attacks: list[Attack] = [deepfool, mine, partial(pgd, eps=0.1), partial(fgsm, eps=0.1)]
+named: dict[str, Attack] = {"deepfool": deepfool, "pgd": partial(pgd, eps=0.1)}
 targeted: list[TargetedAttack] = [jsma, forge, partial(pgd, eps=0.1)]

@@ -18,7 +18,7 @@ extensions = [
     "sphinx_codeautolink",
 ]
 exclude_patterns = ["notebooks"]
-suppress_warnings = ["config.cache", "ref.python", "toc.empty_glob", "mystnb.lexer"]
+suppress_warnings = ["config.cache", "ref.python", "mystnb.lexer"]
 
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"

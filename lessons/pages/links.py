@@ -87,6 +87,7 @@ class Links:
 
     def map(self, text: str) -> str:
         """The map: each item's lessons link to the paragraph that mirrors it."""
+        text = text.replace("# The lessons\n", "# The lessons and the map\n", 1)
         return ROW.sub(self._row, self.prose(text))
 
     def _row(self, m: re.Match) -> str:

@@ -31,6 +31,13 @@ from pages.links import Links, anchor, modules
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
+CONTENTS = {
+    "Lessons": "lessons/*",
+    "Reference": "map glossary benchmarks api/index",
+    "Homework": "homework/README homework/*/* homework/TEACHING",
+    "Solutions": "solutions/*",
+}
+
 
 def build(outcomes: list, out: Path, data: str) -> Path:
     """Write the site of these runs to ``<out>/site``; returns its first page."""
@@ -41,7 +48,8 @@ def build(outcomes: list, out: Path, data: str) -> Path:
         for outcome in outcomes:
             _lesson(outcome, outcomes, links, out, source)
         _documents(links, source)
-        _write(source / "index.md", (HERE / "index.md").read_text("utf-8").replace("DATA", data))
+        index = (HERE / "index.md").read_text("utf-8").replace("DATA", data)
+        _write(source / "index.md", index + "".join(_toc(source, title) for title in CONTENTS))
         _hook(source / "hook.png")
         warnings = io.StringIO()
         nocolor()
@@ -130,24 +138,37 @@ def _documents(links: Links, source: Path) -> None:
         "glossary": HERE.parent / "glossary.md",
         "benchmarks": ROOT / "tests" / "benchmarks" / "README.md",
     } | {str(p.relative_to(ROOT).with_suffix("")): p for p in homework.rglob("*.md")}
-    for name, path in pages.items():
-        if path.exists():
-            text = path.read_text("utf-8")
-            if path.name == "questions.md":  # as students get them: without the model answers
-                text = student_questions(text)
+    names = {path: name for name, path in pages.items() if path.exists()}
+    for path, name in names.items():
+
+        def link(m: re.Match, folder: Path = path.parent) -> str:  # to a file: to its page, if any
+            page = names.get((folder / m[2]).resolve())
+            return f"[{m[1]}](/{page}.md)" if page else m[1]
+
+        text = path.read_text("utf-8")
+        if path.name == "questions.md":  # as students get them: without the model answers
+            text = student_questions(text)
+        if name != "benchmarks":  # its words are no functions
             text = links.map(text) if name == "map" else links.prose(text)
-            other = r"!?\[([^\]]*)\]\((?!https?:|#|/)[^)]*\)"  # a link to what is no page
-            _write(source / f"{name}.md", re.sub(other, r"\1", text))
+        text = re.sub(r"!?\[([^\]]*)\]\((?!https?:|#|/)([^)]*)\)", link, text)
+        _write(source / f"{name}.md", text)
     for path in homework.glob("hw*/handout.py"):  # not executed: its gaps are for the reader
         cells = cells_module.split(path.read_text("utf-8"))
         _write(source / path.relative_to(ROOT).with_suffix(".ipynb"), cells_module.notebook(cells))
-    names = [module.__name__ for module in modules()]
     for module in modules():  # a package's names are shown where they are defined
         name, hidden = module.__name__, "   :no-members:\n" * hasattr(module, "__path__")
         text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n{hidden}"
         _write(source / f"api/{name}.rst", text)
-    tree = "\n".join(f"/api/{name}" for name in names)
+    tree = "\n".join(f"/api/{module.__name__}" for module in modules())
     _write(source / "api/index.md", f"# API reference\n\n```{{toctree}}\n{tree}\n```\n")
+
+
+def _toc(source: Path, title: str) -> str:
+    """A part of the table of contents, of the pages that there are."""
+    found = [sorted(source.glob(f"{pattern}.*")) for pattern in CONTENTS[title].split()]
+    names = [f"/{path.relative_to(source).with_suffix('')}" for paths in found for path in paths]
+    options = f":caption: {title}\n:maxdepth: 1\n\n" + "\n".join(names)
+    return f"\n```{{toctree}}\n{options}\n```\n" if names else ""
 
 
 def _hook(path: Path) -> None:
@@ -156,9 +177,9 @@ def _hook(path: Path) -> None:
     x, y = d.x_test[:300], d.y_test[:300]
     sure = minadv.to_numpy(probabilities(model, x))[np.arange(len(y)), minadv.to_numpy(y)] > 0.9
     x, y = x[sure], y[sure]
-    sizes = minadv.to_numpy(minadv.deepfool(model, x, y=y).linf)
+    sizes = minadv.to_numpy(minadv.deepfool(model, x, y=y, norm="linf").linf)
     i = int(sizes.argmin())
-    one = minadv.pgd(model, x[i : i + 1], y=y[i : i + 1], eps=2 * float(sizes[i]))
+    one = minadv.pgd(model, x[i : i + 1], y=y[i : i + 1], eps=1.2 * float(sizes[i]))
     figure = plotting.attack_figure(one, model)
     plotting.save(figure, path, alt="An image, the change, another label")
 

@@ -37,9 +37,12 @@ assert abs(s[length.argmax()] - 1 / np.sqrt(2 * gamma)) < 0.002
 # %% [markdown]
 # ## Exercise 16.2
 #
-# By Jensen's inequality as in (14.2), $-\sum_k p_k \log (q_k / p_k) \ge -\log \sum_k
-# p_k (q_k / p_k) = -\log 1 = 0$. The logarithm is strictly concave. So both sides are
-# equal only if $q_k / p_k$ is the same for all $k$, and then it is 1.
+# By Jensen's inequality as in (14.2),
+#
+# $$-\sum_k p_k \log (q_k / p_k) \ge -\log \sum_k p_k (q_k / p_k) = -\log 1 = 0.$$
+#
+# The logarithm is strictly concave. So both sides are equal only if $q_k / p_k$ is the
+# same for all $k$, and then it is 1.
 
 # %%
 p, q = np.random.default_rng(0).dirichlet(np.ones(10), size=(2, 1000))

@@ -31,7 +31,8 @@ Arguments of every attack
 model
     Any callable from images to logits (N, K), floating-point numbers before the softmax. A
     gradient attack differentiates it, so it is made of layers or of :mod:`minadv.ops`;
-    :class:`QueryGradient` turns any other predictor into such a model.
+    :class:`QueryGradient` turns any other predictor into such a model, and
+    :class:`~minadv.external.external` a network of PyTorch, JAX or another framework.
 x
     Images (N, H, W, C) or vectors (N, D), float32 or float64, inside ``bounds``. Never changed.
 y, target
@@ -59,8 +60,8 @@ are fixed beforehand, ``functools.partial(pgd, eps=0.1)``. A loss that is handed
 
 The loop
 --------
-Attacks that search (:func:`pgd`, :func:`deepfool`, :func:`jsma`, :func:`one_pixel`) all drop the
-images that are done from the batch in this way::
+Attacks that search (:func:`pgd`, :func:`apgd`, :func:`deepfool`, :func:`jsma`, :func:`one_pixel`,
+:func:`square` ...) all drop the images that are done from the batch in this way::
 
     running = xp.flatnonzero(~done)            # (n,), indices into the batch
     for _ in range(steps):
@@ -71,7 +72,9 @@ images that are done from the batch in this way::
         running = running[still]               # still: booleans (n,)
 
 An image that succeeds as it came is returned unchanged with 0 steps. :func:`fgsm`,
-:func:`iterative_fgsm` and :func:`forge` take all their steps in any case.
+:func:`iterative_fgsm` and :func:`forge` take all their steps in any case. :func:`fab` and
+:func:`carlini_wagner` go on after a success, for a smaller one. :func:`strongest` does with attacks
+what these do with steps: an image that fell to one is not shown to the next.
 
 Alone or in a batch
 -------------------
@@ -83,7 +86,11 @@ float32):
 - :func:`negative`, :func:`uniform_noise` (for the first images of a batch): equal to the bit.
 - :func:`fgsm`, :func:`iterative_fgsm`, :func:`pgd` (linf), :func:`jsma`, :func:`one_pixel`: equal
   to the bit in all cases measured. They use signs and orders, which only a near tie changes.
+- :func:`apgd` (linf), :func:`square` (linf): likewise (32 images).
 - :func:`deepfool`: within 6e-7. In either case its label is not y.
+- :func:`carlini_wagner`: within 5e-7 (32 images, 400 steps). :func:`apgd` (l2): within 5e-7.
+  :func:`square` (l2): largest 1e-5.
+- :func:`fab`: median 2e-7; under l2 an image may come to another boundary, 0.04 was seen.
 - :func:`pgd` (l2): median 6e-8, largest 3e-4.
 - :func:`forge`: median 4e-7, largest 8e-4; with large steps more, 0.13 was seen.
 

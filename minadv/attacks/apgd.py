@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -41,8 +42,8 @@ def apgd(
     y: Labels | None = None,
     target: Labels | None = None,
     eps: float,
-    norm: str = "linf",
-    loss: str = "margin",
+    norm: Literal["linf", "l2"] = "linf",
+    loss: Literal["margin", "dlr", "targeted dlr"] = "margin",
     steps: int = 100,
     restarts: int = 1,
     rho: float = 0.75,
@@ -52,8 +53,8 @@ def apgd(
 ) -> AttackResult:
     r"""Climb in steps with momentum, and halve the step size of an image that gets no further.
 
-    .. math:: z_{k+1} &= \Pi_B(x_k + \eta \, s(\nabla f(x_k))), \\
-        x_{k+1} &= \Pi_B(x_k + \alpha (z_{k+1} - x_k) + (1 - \alpha)(x_k - x_{k-1}))
+    .. math:: z_{k+1} = \Pi_B(x_k + \eta \, s(\nabla f(x_k))), \quad
+        x_{k+1} = \Pi_B(x_k + \alpha (z_{k+1} - x_k) + (1 - \alpha)(x_k - x_{k-1}))
 
     B is the ball, s the direction of steepest ascent, f the loss, α = 0.75. The steps start at
     η = 2ε. At checkpoints, an image with few rises or no better maximum than at the last one goes

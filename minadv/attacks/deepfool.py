@@ -110,8 +110,9 @@ def without_stopped(w: Array, x: Array, low: float, high: float) -> Array:
     a quarter of MNIST's images just before the boundary. So from the second step on, stopped
     pixels are left out.
     """
-    z = rows(x)[:, None]
-    return array_module(x).where(((z <= low) & (w < 0)) | ((z >= high) & (w > 0)), 0, w)
+    xp, z = array_module(x), rows(x)[:, None]
+    least, most = xp.where(z <= low, 0, -xp.inf), xp.where(z >= high, 0, xp.inf)
+    return xp.clip(w, least.astype(w.dtype), most.astype(w.dtype))
 
 
 def rounding(x: Array, norm: str) -> Array:

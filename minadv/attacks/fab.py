@@ -7,6 +7,7 @@ algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def fab(
     x: Array,
     *,
     y: Labels | None = None,
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     steps: int = 100,
     restarts: int = 1,
     candidates: int = 10,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from tqdm import trange
@@ -40,7 +41,7 @@ def square(
     y: Labels | None = None,
     target: Labels | None = None,
     eps: float,
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     steps: int = 5000,
     share: float = 0.8,
     rng: np.random.Generator | int = 0,

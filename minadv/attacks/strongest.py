@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -57,7 +57,7 @@ class EnsembleResult(AttackResult):
 def ensemble(
     eps: float,
     *,
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     classes: int = 10,
     rng: np.random.Generator | int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -84,7 +84,7 @@ def strongest(
     *,
     y: Labels,
     eps: float,
-    norm: str = "linf",
+    norm: Literal["linf", "l2"] = "linf",
     attacks: Mapping[str, Attack] | None = None,
     rng: np.random.Generator | int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),

@@ -24,8 +24,8 @@ What there is
 :mod:`minadv.defenses.interval_training`
     How a network is trained so that much of it can be certified. A regular one has little.
 
-Arguments
----------
+Arguments of all of them
+------------------------
 model
     A :class:`~minadv.layers.Sequential` of Dense, convolutions, ReLU, LeakyReLU, pooling, Flatten,
     Normalize, or :class:`~minadv.models.LogisticRegression`. Anything else is refused by name: a
@@ -38,7 +38,7 @@ eps, norm, bounds
 method
     ``"intervals"`` carries a box from layer to layer (Gowal et al. 2018). ``"crown"`` carries
     linear functions from the last layer back to the image (Zhang et al. 2018). Its bounds are
-    never looser, and it takes longer: not for networks with MaxPool, though.
+    never looser. It takes longer, and no network with MaxPool.
 
 Sound in floating point
 -----------------------

@@ -90,7 +90,8 @@ def _dense(layer, size, how, x):
 
 
 def _conv(layer, size, how, x):
-    return _convolution(layer.weight, layer.bias, size, how, layer.stride, layer.padding)
+    bias = array_module(x).zeros(layer.weight.shape[3]) if layer.bias is None else layer.bias
+    return _convolution(layer.weight, bias, size, how, layer.stride, layer.padding)
 
 
 def _per_channel(weight):

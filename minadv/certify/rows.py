@@ -15,6 +15,7 @@ from minadv.windows import col2im, framed
 U = 2.0**-53  # unit roundoff of float64, in which bounds are computed
 SAFE = 1.01  # terms in U squared, and the roundings of the error terms themselves, are far less
 FLOOR = 1e-200  # more than underflow can take off all products, where no value exceeds 1e100
+SHORT = 1e-150  # more than it can take off a length, whose squares are smaller
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Rows:
         \rVert_2`.
         """
         xp = array_module(self.coef)
-        length = xp.sqrt((self.coef**2).sum(axis=(3, 4, 5)))
+        length = xp.sqrt((self.coef**2).sum(axis=(3, 4, 5))) + SHORT
         value = self.const + (self.dot(self.coef, x) - eps[..., 0] * length)
         return value - self.rounding(abs(x) + eps)
 

@@ -92,11 +92,14 @@ class Affine:
         kh, kw, c_in, c_out = self.kernel.shape
         n, m = kh * kw * c_in, kh * kw * c_out
         theirs = (n + 4) * self.precision.u
+        if theirs > 0.5:
+            raise ValueError(f"model adds up {n} products in a precision that is too coarse for it")
         ours = (n + m + math.prod(self.out) + self.steps + 16) * U
-        return SAFE * (theirs + ours) * most + 4 * (n + 4) * self.precision.tiny
+        share = SAFE * (theirs / (1 - theirs) + ours)
+        return share * most + 4 * (n + 4) * self.precision.tiny
 
     def box(self, low: Array, high: Array, slack: Array) -> Box:
-        """Bounds of z: W's center, and |W| times the radius, as Gowal et al. 2018, equation 6."""
+        """Bounds of z: its center, and ``|W|`` times the radius, Gowal et al. 2018, equation 6."""
         xp = array_module(low)
         center = (low + high) / 2
         radius = xp.maximum(high - center, center - low)

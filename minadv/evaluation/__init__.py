@@ -9,6 +9,13 @@ function takes the judge first, then where its images come from, then the true l
     accuracy_curve(f, lambda eps: fgsm(g, x, y=y, eps=eps), y, epsilons)
     transfer_matrix([f, g], lambda model: fgsm(model, x, y=y, eps=0.1), y)
 
+Two functions run whole evaluations. :func:`sweep` makes one table of many models, attacks and ε, on
+one core or on a cluster. :func:`checklist` asks whether the numbers of an attack are to be
+believed::
+
+    sweep({"f": f, "g": g}, {"PGD": pgd}, x, y, epsilons=(0.05, 0.1)).save("table.csv")
+    print(checklist(f, x, y, eps=0.1, attack=my_attack))
+
 What is one value per example stays where the model's logits are (NumPy or CuPy); what is counted
 over examples comes back as Python numbers or NumPy arrays. A statistic of nothing (no example, no
 success, 0/0) raises :class:`ValueError`; nothing here returns NaN.

@@ -124,7 +124,8 @@ def checklist(
         also given ``steps``, ``rng``, ``norm`` and ``bounds`` if it takes them. So these are given
         here, not fixed in the attack. A line that needs what it does not take is left out.
     steps
-        Of the attack, and of the PGD that makes the images for the line "transfer".
+        Of the attack, and of the PGD that makes the images for the line "transfer". Where nothing
+        but "restarts" fails, more steps are the first remedy.
     norm
         ``"linf"`` or ``"l2"``: of the ball, and of the noise.
     substitute
@@ -150,7 +151,8 @@ def checklist(
     """
     check_number("eps", eps, above=0)
     steps, restarts = check_count("steps", steps), check_count("restarts", restarts, least=0)
-    draws, slack = check_count("draws", draws), check_number("slack", slack, least=0, below=1)
+    draws = check_count("draws", draws)
+    slack = check_number("slack", slack, least=0, below=1) + 1e-9  # shares are rounded
     progress = check_flag("progress", progress)
     check_attack("attack", attack, ("eps",), ("steps", "rng", "norm", "bounds"))
     if substitute is not None:

@@ -40,7 +40,7 @@ class Crew:
         retries: int,
     ):
         self.make = None if isinstance(executor, Executor) else executor
-        self.pool = executor if isinstance(executor, Executor) else executor and executor()
+        self.pool = executor if isinstance(executor, Executor) else self.made()
         self.arrays, self.retries = arrays, retries
         self.waiting: dict[Future, Numbered] = {}
         self.ended: SimpleQueue[Future] = SimpleQueue()
@@ -133,6 +133,13 @@ class Crew:
         said = f"{type(error).__name__}: {error}"
         yield i, Failed(f"the worker was lost, {self.losses[i]} times ({said})", "")
 
+    def made(self) -> Executor | None:
+        """What the function makes."""
+        pool = None if self.make is None else self.make()
+        if self.make is not None and not isinstance(pool, Executor):
+            raise TypeError(f"executor must be a function that makes an Executor, it made {pool!r}")
+        return pool
+
     def renew(self, error: BaseException) -> None:
         """A new executor in place of one that is broken."""
         if self.make is None:
@@ -142,7 +149,7 @@ class Crew:
                 "the task that ends its worker is lost"
             ) from error
         self.close(wait=False)
-        self.pool = self.make()
+        self.pool = self.made()
 
     def close(self, *, wait: bool) -> None:
         """Cancel what is not yet begun, and end the executor, if it was made here."""

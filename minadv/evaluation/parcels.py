@@ -20,7 +20,7 @@ import numpy as np
 from minadv.attacks.query_gradient import QueryGradient
 from minadv.files import write_whole
 
-LARGE = 4096  # bytes of an array that goes by its digest; smaller ones stay in the pickle
+LARGE = 1024  # bytes of an array that goes by its digest; smaller ones stay in the pickle
 MEMORY = 2**31  # bytes of arrays that a worker keeps, the least recently used ones leaving first
 HINT = (
     "a lambda, or a function or class inside a function, cannot be sent to another process: use a "
@@ -43,7 +43,8 @@ class _Packer(pickle.Pickler):
     def __init__(self, file: io.BytesIO):
         super().__init__(file, protocol=5)
         self.arrays: dict[str, np.ndarray] = {}
-        self.numbers: dict[int, int] = {}  # of each array object, by its id
+        # Of each array object, by its id: a number, and the object, so that no id is used twice.
+        self.numbers: dict[int, tuple[int, np.ndarray]] = {}
 
     def persistent_id(self, thing):
         kind = isinstance(thing, np.ndarray) and not isinstance(thing, np.ma.MaskedArray)
@@ -57,7 +58,7 @@ class _Packer(pickle.Pickler):
 
     def named(self, key: str, thing):
         """One array object stays one, and two equal ones stay two."""
-        return key, self.numbers.setdefault(id(thing), len(self.numbers))
+        return key, self.numbers.setdefault(id(thing), (len(self.numbers), thing))[0]
 
 
 class _Signer(_Packer):
@@ -142,6 +143,8 @@ def keep(arrays: dict[str, np.ndarray]) -> None:
 def find(key: str, folder: Path | None) -> np.ndarray | None:
     """The array of this digest, from memory or from the folder; None if it is in neither."""
     with _lock:
+        if key in _memory:
+            _memory.move_to_end(key)
         for arrays in (_memory, *running):
             if key in arrays:
                 return arrays[key]

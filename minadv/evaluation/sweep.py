@@ -79,6 +79,9 @@ class Sweep:
     rows: tuple[Row, ...]
     failures: tuple[SweepFailure, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.rows)} rows, {len(self.failures)} failures)"
+
     def csv(self) -> str:
         """The table as CSV: one line of names, one line for each row, numbers in full."""
         out = io.StringIO()
@@ -96,7 +99,7 @@ class Sweep:
     def curves(self) -> dict[str, tuple[list[float], list[float]]]:
         """Robust accuracy against ε, for each model and attack; the mean over the seeds.
 
-        For :func:`minadv.plotting.curves`.
+        Attacks that take no ε are left out. For :func:`minadv.plotting.curves`.
         """
         found: dict[str, dict[float, list[float]]] = {}
         for row in self.rows:
@@ -152,7 +155,7 @@ def sweep(
         ``client.get_executor()``, ``mpi4py.futures.MPIPoolExecutor``. Or a function that makes one:
         then it is ended afterwards, and replaced if a worker's end breaks it, as it breaks a
         ``ProcessPoolExecutor``. None: one task after the other, here, each on all cores. Otherwise
-        a task takes one core.
+        a task takes one core. Workers import this package and the modules of your own functions.
     folder
         Where results are kept, one file for each task, under a digest of weights, images, attack,
         settings and this package's version. After a crash, or ``kill -9``, the same call goes on
@@ -162,8 +165,9 @@ def sweep(
         Those that do not, as on a cluster without a shared disk, or without a folder, ask for what
         they lack and keep it in memory.
     retries
-        How often a task that was lost with its worker is tried again, alone; >= 1. Then it is
-        reported as a failure. A task that raises an error fails at once.
+        How often a task that was lost with its worker is tried again; >= 1. Then it is reported as
+        a failure. Dask by itself tries four workers first. A task that raises an error fails at
+        once.
     bounds
         As for all attacks.
     progress

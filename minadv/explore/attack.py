@@ -28,6 +28,9 @@ PROPOSED: dict[str, dict[str, object]] = {
     "one_pixel": {"pixels": 20, "population": 30, "generations": 30, "strategy": "best1"},
     "forge": {"steps": 50},
     "forge, cross-entropy": {"steps": 50},
+    "carlini_wagner": {"steps": 100, "search_steps": 3, "lr": 0.1, "initial_const": 1.0},
+    "fab": {"steps": 20},
+    "square": {"steps": 1000},
 }
 EPS = 0.15
 HIDDEN = ("progress",)  # it would print a bar where the server runs

@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks [part ...] [--quick] [--out FOLDER]``: see README.md here.
 
-Parts: accuracy, foundations, cores, attacks, growth; all by default. All but growth need the extra
-``peers``. What a part needs on two cores: about 1, 2, 1, 2 and 2 minutes.
+Parts: accuracy, foundations, cores, attacks, certify, growth, resnet; all by default. All but
+growth need the extra ``peers``. On two cores they take about 1, 2, 1, 2, 2, 2 and 1 minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ LIMITS = (
     *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES"),
 )
 SET_ASIDE = "MINADV_BENCHMARKS_SET_ASIDE"
-PARTS = ("accuracy", "foundations", "cores", "attacks", "growth")  # accuracy first: its own peak
+# accuracy first: its own peak
+PARTS = ("accuracy", "foundations", "cores", "attacks", "certify", "growth", "resnet")
 QUICK = ("foundations", "cores")
 
 

@@ -12,11 +12,16 @@ import numpy as np
 import torch
 
 from minadv import evaluation
+from minadv.attacks.apgd import apgd
+from minadv.attacks.carlini_wagner import carlini_wagner
 from minadv.attacks.deepfool import deepfool
+from minadv.attacks.fab import fab
 from minadv.attacks.iterative_fgsm import iterative_fgsm
 from minadv.attacks.jsma import jsma
 from minadv.attacks.one_pixel import one_pixel
 from minadv.attacks.pgd import pgd
+from minadv.attacks.square import square
+from minadv.attacks.strongest import strongest
 from tests.benchmarks.accuracy import mnist, trained
 from tests.benchmarks.harness import HEADER, compare, count, say, seconds
 from tests.benchmarks.peers import frozen, in_torch
@@ -38,7 +43,7 @@ def main():
     say(f"D4: {int(ten.success.sum())} of ten twos become six.")
     say("\n| attack | library | success | median size |\n|---|---|---|---|")
     speeds = []
-    for f in (with_jsma, with_deepfool, with_pgd):
+    for f in (with_jsma, with_deepfool, with_pgd, with_newer_attacks, with_autoattack):
         try:
             speeds += f(model, peer, x, y, twos)
         except ImportError as error:
@@ -213,6 +218,81 @@ def with_pgd(model, peer, x, y, twos):
         partial(row, "PGD-40, all steps", "Foolbox", full, with_foolbox),
         partial(row, "PGD-40, early leaving", "torchattacks", minadv, with_torchattacks),
     ]
+
+
+def with_newer_attacks(model, peer, x, y, twos):
+    """APGD, Square, FAB and Carlini-Wagner of torchattacks, on its defaults where it has them."""
+    import torchattacks
+
+    eps, few = 0.1, 64
+    x, y = x[:few], y[:few]
+    inputs, labels = images(x), torch.from_numpy(y)
+    linf = lambda rows: np.abs(rows).max(axis=1)  # noqa: E731
+    how = {"lr": 0.01, "steps": 300, "search_steps": 6, "initial_const": 0.01}
+    pairs = {
+        "APGD-50, eps = 0.1": (
+            partial(apgd, model, x, y=y, eps=eps, steps=50),
+            torchattacks.APGD(peer, eps=eps, steps=50),
+            linf,
+        ),
+        "Square, 500 queries, eps = 0.1": (
+            partial(square, model, x, y=y, eps=eps, steps=500),
+            torchattacks.Square(peer, eps=eps, n_queries=500),
+            linf,
+        ),
+        "FAB-20": (
+            partial(fab, model, x, y=y, steps=20),
+            torchattacks.FAB(peer, eps=1.0, steps=20, n_classes=10),
+            linf,
+        ),
+        "Carlini-Wagner": (
+            partial(carlini_wagner, model, x, y=y, **how),
+            torchattacks.CW(peer, c=1, steps=300, lr=0.01),
+            l2,
+        ),
+    }
+    changed, speeds = partial(np.not_equal, y), []
+    for name, (mine, tool, size) in pairs.items():
+        unit = "L2" if size is l2 else "Linf"
+        theirs = partial(tool, inputs, labels)
+        quality(name, "minadv", model, x, mine().x_adv, changed, size, unit)
+        quality(name, "torchattacks", model, x, ours(theirs()), changed, size, unit)
+        speeds.append(
+            partial(
+                compare, name, "torchattacks", mine, theirs, work=few, unit="images/s", rounds=3
+            )
+        )
+    return speeds
+
+
+def with_autoattack(model, peer, x, y, twos):
+    """The ensembles: what withstands each, and how many images a second."""
+    import torchattacks
+
+    few = 64
+    x, y = x[:few], y[:few]
+    inputs, labels = images(x), torch.from_numpy(y)
+    changed, speeds = partial(np.not_equal, y), []
+    for norm, eps, size in (("Linf", 0.1, lambda r: np.abs(r).max(axis=1)), ("L2", 1.0, l2)):
+        name = f"strongest, {norm} {eps:g}"
+        mine = partial(strongest, model, x, y=y, eps=eps, norm=norm.lower())
+        tool = torchattacks.AutoAttack(peer, norm=norm, eps=eps, seed=0)
+        theirs = partial(tool, inputs, labels)
+        quality(name, "minadv", model, x, mine().x_adv, changed, size, norm)
+        quality(name, "AutoAttack", model, x, ours(theirs()), changed, size, norm)
+        speeds.append(
+            partial(
+                compare,
+                name,
+                "AutoAttack of torchattacks",
+                mine,
+                theirs,
+                work=few,
+                unit="images/s",
+                rounds=3,
+            )
+        )
+    return speeds
 
 
 def on_gpu(device, model, x, y):

@@ -135,5 +135,5 @@ def main():
     for place in filter(None, (CPU, device)):
         training("CNN", models.cnn, d, 256, count(12_800, 2048), place)
         training("CNN", models.cnn, d, 256, count(6400, 1024), place, attacked=True)
-        training("MLP", models.mlp, d, 256, count(60_000, 10_000), place)
-        training("MLP", models.mlp, d, 8, count(8000, 4000), place)
+        training("MLP", models.mlp, d, 256, count(60_000, 5000), place)
+        training("MLP", models.mlp, d, 8, count(4000, 1000), place)

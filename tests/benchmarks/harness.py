@@ -77,6 +77,20 @@ def seconds(f: Callable, wait: Callable = lambda: None) -> float:
     return time.perf_counter() - start
 
 
+def peak_memory() -> float:
+    """The most memory that this process has taken, in MiB.
+
+    On Linux not by ``ru_maxrss``, which starts at the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (r for r in status.read_text().splitlines() if r.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
 def compare(
     name: str,
     peer: str,

@@ -3,17 +3,20 @@ which were noticed."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
+import traceback
 from pathlib import Path
 
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 LESSONS = HERE.parent.parent / "lessons"
+sys.path.insert(0, str(LESSONS))
+
+import lesson  # noqa: E402
+from pages import cells  # noqa: E402
 
 
 def noticed(script: Path, plant: dict, folder: Path) -> bool | None:
@@ -24,41 +27,32 @@ def noticed(script: Path, plant: dict, folder: Path) -> bool | None:
         raise SystemExit(
             f"{script.name}: found {text.count(plant['before'])} times: {plant['before']!r}"
         )
-    copy = folder / "lessons"
-    if not copy.exists():
-        shutil.copytree(LESSONS, copy, ignore=shutil.ignore_patterns("output", "__pycache__"))
-    (copy / script.name).write_text(text.replace(plant["before"], plant["after"]), encoding="utf-8")
-    out, data = folder / "out", plant.get("data", "digits")
-    done = subprocess.run(
-        [sys.executable, str(copy / script.name), "--data", data, "--out", str(out)],
-        cwd=LESSONS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    (copy / script.name).write_text(text, encoding="utf-8")
-    if done.returncode and "AssertionError" not in done.stderr:
-        print(done.stderr[-2000:], file=sys.stderr)
-        return None
-    return done.returncode != 0
+    copy = folder / script.name
+    copy.write_text(text.replace(plant["before"], plant["after"]), encoding="utf-8")
+    data = plant.get("data", "digits")
+    lesson.settings = lesson.Settings(data, folder, False, lesson=script.stem)
+    _, error = cells.execute(copy, lesson.settings)
+    if error is None or isinstance(error, AssertionError):
+        return error is not None
+    traceback.print_exception(error)
+    return None
 
 
 def main() -> int:
     """Run what the arguments ask for (all lessons by default); 1 if any planted mistake went
     unnoticed."""
     words, rows = sys.argv[1:], []
-    for file in sorted(HERE.glob("*.toml")):
-        if words and not any(file.stem.startswith(word.zfill(2)) for word in words):
-            continue
-        stem = file.stem  # a lesson's number, or its whole name where two share a number
-        (script,) = LESSONS.glob(f"{stem}_*.py" if stem.isdigit() else f"{stem}.py")
-        with tempfile.TemporaryDirectory() as folder:
-            for plant in tqdm(
-                tomllib.loads(file.read_text(encoding="utf-8"))["planted"], desc=file.stem
-            ):
+    with tempfile.TemporaryDirectory() as folder:
+        for file in sorted(HERE.glob("*.toml")):
+            if words and not any(file.stem.startswith(word.zfill(2)) for word in words):
+                continue
+            stem = file.stem  # a lesson's number, or its whole name where two share a number
+            (script,) = LESSONS.glob(f"{stem}_*.py" if stem.isdigit() else f"{stem}.py")
+            plants = tomllib.loads(file.read_text(encoding="utf-8"))["planted"]
+            for plant in tqdm(plants, desc=stem):
                 rows.append((script.stem, plant["what"], noticed(script, plant, Path(folder))))
-    for lesson, what, found in rows:
-        print(f"{lesson:28} {({True: 'noticed', False: 'MISSED', None: 'BROKEN'})[found]:8} {what}")
+    for name, what, found in rows:
+        print(f"{name:28} {({True: 'noticed', False: 'MISSED', None: 'BROKEN'})[found]:8} {what}")
     print(f"{sum(found is True for *_, found in rows)} of {len(rows)} noticed")
     return int(any(found is not True for *_, found in rows))
 
