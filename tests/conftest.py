@@ -10,7 +10,7 @@ import threading
 import hypothesis
 import pytest
 
-from minadv import backend, machine, parallel
+from minadv import backend, helpers, machine
 from tests import strict_cupy
 
 os.environ.pop("MINADV_BACKEND", None)  # the user's shell does not choose what is tested
@@ -46,8 +46,8 @@ def _switch(monkeypatch):
 def _no_limit_stays():
     """No test leaves its thread, or BLAS, with a limit that slows the tests after it."""
     yield
-    busy = getattr(parallel._here, "busy", False)
-    parallel._here.busy = False
+    busy = getattr(helpers._here, "busy", False)
+    helpers._here.busy = False
     assert not busy
     assert threading.get_ident() not in machine._holders.values()
 

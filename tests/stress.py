@@ -21,7 +21,7 @@ from collections import Counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minadv import inference, machine, parallel
+from minadv import helpers, inference, machine, parallel
 from minadv.attacks.fgsm import fgsm
 from minadv.attacks.pgd import pgd
 from minadv.models import cnn, mlp
@@ -176,10 +176,10 @@ class Stress:
             time.sleep(0.01)
         self.check(f"{what}: a limit of BLAS is left", not machine._holders)
         self.check(f"{what}: BLAS has {self.blas_threads()}", self.blas_threads() == self.blas)
-        self.check(f"{what}: calls for help pile up", parallel._jobs.qsize() < 100)
+        self.check(f"{what}: calls for help pile up", helpers._jobs.qsize() < 100)
         others = [t for t in threading.enumerate() if t.name != "minadv"]
         self.check(f"{what}: threads are left, {others}", len(others) == 1)
-        self.check(f"{what}: {len(parallel._helpers)} helpers", len(parallel._helpers) < 16)
+        self.check(f"{what}: {len(helpers._helpers)} helpers", len(helpers._helpers) < 16)
 
 
 def main() -> int:

@@ -195,7 +195,7 @@ for name in {["minadv", *modules]}:
     assert done.returncode == 0, done.stderr
 
 
-def test_one_file_imports_cupy_and_none_unpickles():
+def test_one_file_imports_cupy_and_one_pickles_for_other_processes():
     importers = {"cupy": set(), "pickle": set()}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -208,7 +208,8 @@ def test_one_file_imports_cupy_and_none_unpickles():
             )
             for name in {"cupy", "pickle"} & {name.partition(".")[0] for name in names}:
                 importers[name].add(path.relative_to(PACKAGE).as_posix())
-    assert importers == {"cupy": {"backend.py"}, "pickle": set()}
+    # A sweep's tasks travel to its workers in pickles; no file is one.
+    assert importers == {"cupy": {"backend.py"}, "pickle": {"evaluation/parcels.py"}}
 
 
 # The stand-in: right ... --------------------------------------------------------------------------

@@ -149,7 +149,8 @@ def _scene(shape: tuple[int, ...], dtype: str, many: int) -> dict:
         "layout": "NHWC", "thread_safe": False, "branch": layers.ReLU(), "shortcut": None,
         "widths": (2, 3), "blocks": (1, 1), "large": False, "normalize": None,
         "sigma": 0.1, "kappa": 0.5, "warm_up": 1, "ramp": 2, "most": 0.2,
-        "halvings": 3,
+        "halvings": 3, "rho": 0.75, "search_steps": 2, "initial_const": 0.1, "alpha_max": 0.1,
+        "beta": 0.9, "share": 0.5, "attacks": {"FGSM": attack},
     }  # fmt: skip
 
 

@@ -181,11 +181,14 @@ class TestChunksOfForeignModels:
         assert in_chunks(len, lambda part: part, x[:0]).shape == (0, 6, 6, 1)
 
     def test_a_model_inside_a_foreign_one_uses_all_cores(self, model, x):
-        threads = set()
+        threads, another = set(), threading.Event()
 
         class Watched(Layer):
             def apply(self, parameters, x, rng=None):
                 threads.add(threading.get_ident())
+                if len(threads) > 1:
+                    another.set()
+                another.wait(20)  # a busy machine may start the other thread late
                 return x
 
         inner = Sequential(Watched(), *model)

@@ -18,16 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from minadv import machine, parallel
+from minadv import helpers, machine, parallel
 from minadv.autograd import grad
 from minadv.layers import Dense, Flatten, Layer, ReLU, Sequential
 from minadv.models import cnn
 from minadv.parallel import (
     chunk_size,
     map_chunks,
+    on_one_core,
     one_blas_thread,
     run_chunks,
-    single_thread,
 )
 
 
@@ -127,13 +127,13 @@ class TestRunChunks:
         assert run_chunks(outer, np.arange(20), chunk=1) == [True] * 20
 
     @pytest.mark.usefixtures("three_cores")
-    def test_on_a_single_thread_until_the_block_ends(self):
+    def test_on_a_on_one_core_until_the_block_ends(self):
         def work(x):
             time.sleep(0.01)
             return threading.get_ident()
 
         before = blas_threads()
-        with single_thread():
+        with on_one_core():
             assert set(run_chunks(work, np.arange(6), chunk=1)) == {threading.get_ident()}
             assert set(blas_threads()) == {1}
         assert blas_threads() == before
@@ -410,7 +410,7 @@ def test_helpers_that_never_come_are_not_waited_for():
         for _ in range(50):
             assert run_chunks(first, np.arange(5), chunk=1) == list(range(5))
         assert time.monotonic() - start < 20
-        assert parallel._jobs.qsize() < 20  # calls for help do not pile up
+        assert helpers._jobs.qsize() < 20  # calls for help do not pile up
     finally:
         release.set()
         stuck.join()
@@ -472,7 +472,7 @@ def test_no_thread_to_be_had_is_no_error(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(parallel, "_helpers", [])
+    monkeypatch.setattr(helpers, "_helpers", [])
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert run_chunks(first, np.arange(5), chunk=1) == list(range(5))
 

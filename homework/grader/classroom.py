@@ -23,7 +23,7 @@ from homework.grader.stubs import ROOT, load, solution_source
 from homework.grader.submissions import files_of, pick
 from homework.grader.tables import write_answers, write_table
 from minadv.files import write_whole
-from minadv.parallel import single_thread
+from minadv.parallel import on_one_core
 
 SOLUTION = "the solution"
 
@@ -51,7 +51,7 @@ def task(
 ) -> dict:
     """Grade one submission, anywhere: takes and gives plain data. ``weights``: the course's
     ``.npz``."""
-    with _ONE, single_thread(), tempfile.TemporaryDirectory() as folder:
+    with _ONE, on_one_core(), tempfile.TemporaryDirectory() as folder:
         hidden = Course(seed, Path(folder))
         hidden.path.write_bytes(weights)
         return _task(student, load(name), source, hidden, scale, only, factor)

@@ -18,7 +18,7 @@ from homework.grader.sandbox import Raised
 from homework.grader.serve import Served
 from homework.grader.stubs import load, reference_of
 from minadv.autograd import raw, record
-from minadv.parallel import single_thread
+from minadv.parallel import on_one_core
 
 
 class Direct:
@@ -84,7 +84,7 @@ def thresholds(name: str, only: str, seeds: int, courses: int, scale: str) -> in
     print(f"{'':4}{'':42}{'runs':>7}{'limit':>10}{'worst':>10}{'mean':>10}{'sd':>9}{'slack':>8}")
     for check in (c for c in load(name).checks if c.id.startswith(only)):
         found: dict[str, list] = {}
-        with single_thread():
+        with on_one_core():
             for i in range(courses):
                 course = Course("public" if i == 0 else f"thresholds {i}")
                 for k in range(seeds):

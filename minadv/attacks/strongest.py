@@ -26,6 +26,7 @@ from minadv.attacks.square import square
 from minadv.backend import Array, to_numpy
 from minadv.checks import (
     check_choice,
+    check_count,
     check_flag,
     check_function,
     check_images,
@@ -67,6 +68,7 @@ def ensemble(
     The fastest comes first. Their losses differ, so that what misleads one does not mislead the
     next, and the last one asks for no gradient at all.
     """
+    classes = check_count("classes", classes, least=2)
     seeds = iter(check_rng(rng).integers(2**31, size=4).tolist())
     ball: dict[str, Any] = {"eps": eps, "norm": norm, "bounds": bounds}
     attacks: dict[str, Attack] = {"apgd margin": partial(apgd, **ball, rng=next(seeds), steps=50)}

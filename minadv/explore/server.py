@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -140,12 +141,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send(refused.status, "application/json", in_json({"error": str(refused)}))
         except (Gone, OSError):
             self.close_connection = True
-        except Exception as error:  # a fault of this program's: told there and printed here
+        except Exception as error:  # a fault of this program's: printed here and told there
+            traceback.print_exc()
             self.close_connection = True
             self.send(
                 500, "application/json", in_json({"error": f"{type(error).__name__}: {error}"})
             )
-            raise
 
     def check_sender(self) -> None:
         """Only this page, and programs that name no page, are answered."""
