@@ -33,7 +33,7 @@ ROOT = HERE.parent.parent
 
 CONTENTS = {
     "Lessons": "lessons/*",
-    "Reference": "map glossary benchmarks api/index",
+    "Reference": "map glossary numbers benchmarks api/index",
     "Homework": "homework/README homework/*/* homework/TEACHING",
     "Solutions": "solutions/*",
 }
@@ -131,11 +131,12 @@ def _slider(figure: lesson_module.Shown) -> str:
 
 
 def _documents(links: Links, source: Path) -> None:
-    """The map, the glossary, the benchmarks, handouts and their questions, and the API's pages."""
+    """The map, the glossary, the numbers, the benchmarks, handouts and their questions, and the API's pages."""
     homework = ROOT / "homework"
     pages = {
         "map": HERE.parent / "README.md",
         "glossary": HERE.parent / "glossary.md",
+        "numbers": HERE.parent / "NUMBERS.md",
         "benchmarks": ROOT / "tests" / "benchmarks" / "README.md",
     } | {str(p.relative_to(ROOT).with_suffix("")): p for p in homework.rglob("*.md")}
     names = {path: name for name, path in pages.items() if path.exists()}
