@@ -131,7 +131,7 @@ def _slider(figure: lesson_module.Shown) -> str:
 
 
 def _documents(links: Links, source: Path) -> None:
-    """The map, the glossary, the numbers, the benchmarks, handouts and their questions, and the API's pages."""
+    """Map, glossary, numbers, benchmarks, handouts and their questions, and the API's pages."""
     homework = ROOT / "homework"
     pages = {
         "map": HERE.parent / "README.md",
