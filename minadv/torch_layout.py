@@ -60,7 +60,8 @@ def _peers(model: Layer) -> dict[str, Peer]:
         if isinstance(layer, Flatten):
             channels, flattened = None, channels
         for name in layer.arrays:
-            ways = _layout(layer, flattened) if name == "weight" else (_same, _same)
+            per_feature = isinstance(layer, BatchNorm)
+            ways = _layout(layer, flattened) if name == "weight" or per_feature else (_same, _same)
             peers[ours + name] = Peer(theirs + name, *ways)
         if isinstance(layer, Conv2D | DepthwiseConv2D):
             channels = layer.weight.shape[-1]
@@ -125,8 +126,8 @@ def _same(a):
 def _layout(layer: Layer, flattened: int | None) -> tuple[Callable, Callable]:
     """How the axes of a layer's ``weight`` are put in PyTorch's order, and back.
 
-    ``flattened``: the channels of the image that the layer is given as a row. There, the row runs
-    over the channels last: (C, H · W), here (H · W, C).
+    ``flattened``: the channels of the image that the layer is given as a row. There, the row is
+    (C, H · W), here (H · W, C). This is so for all arrays of a BatchNorm.
     """
     if isinstance(layer, Conv2D | ConvTranspose2D):
         return lambda a: a.transpose(3, 2, 0, 1), lambda a: a.transpose(2, 3, 1, 0)
@@ -141,4 +142,9 @@ def _layout(layer: Layer, flattened: int | None) -> tuple[Callable, Callable]:
         )
     if isinstance(layer, Dense):
         return (lambda a: a.T,) * 2
+    if isinstance(layer, BatchNorm) and flattened:
+        return (
+            lambda a: a.reshape(-1, flattened).T.reshape(-1),
+            lambda a: a.reshape(flattened, -1).T.reshape(-1),
+        )
     return _same, _same
