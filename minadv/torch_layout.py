@@ -65,6 +65,8 @@ def _peers(model: Layer) -> dict[str, Peer]:
             peers[ours + name] = Peer(theirs + name, *ways)
         if isinstance(layer, Conv2D | DepthwiseConv2D):
             channels = layer.weight.shape[-1]
+        elif isinstance(layer, Normalize):
+            channels = layer.mean.shape[-1] if layer.mean.size > 1 else channels
         elif isinstance(layer, ConvTranspose2D):
             channels = layer.weight.shape[2]
         elif isinstance(layer, Dense | GlobalAvgPool | Reshape):
@@ -94,9 +96,11 @@ def _children(layer: Composite) -> Iterator[tuple[str, str, Layer]]:
         yield "shortcut", "downsample", layer.shortcut
     elif isinstance(layer, Sequential) and any(map(_is_stage, layer)):
         yield from _by_kind(layer)  # conv1, bn1, layer1 ... fc
-    elif isinstance(layer, Sequential):  # there, Normalize is left to the caller
-        counted = [i for i, child in enumerate(layer) if not isinstance(child, Normalize)]
-        yield from ((str(i), str(k), layer[i]) for k, i in enumerate(counted))
+    elif isinstance(layer, Sequential):
+        counted = 0
+        for here, child in layer.children().items():
+            yield here, str(counted), child
+            counted += not isinstance(child, Normalize)  # there, it is left to the caller
     else:
         yield from ((name, name, child) for name, child in layer.children().items())
 
