@@ -146,6 +146,7 @@ class TestSmall:
         ("how", "error", "message"),
         [
             ({"widths": 3}, ValueError, r"widths must be \(stage 1\), got 3"),
+            ({"widths": (), "blocks": ()}, ValueError, r"widths must be \(stage 1\), got \(\)"),
             (
                 {"widths": (3, 4)},
                 ValueError,
