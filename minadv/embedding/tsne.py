@@ -99,9 +99,8 @@ def tsne(
     first = y = _first_map(x, components, init, rng)
     velocity, gains = xp.zeros_like(y), xp.ones_like(y)
     history = []
-    with (
-        one_blas_thread()
-    ):  # the matrix products are narrow: a second thread costs more than it computes
+    # the matrix products are narrow: a second thread costs more than it computes
+    with one_blas_thread():
         for step in tqdm(range(steps), desc="t-SNE", disable=not progress):
             if step % HISTORY_EVERY == 0:
                 history.append(kl_divergence(p, y))
