@@ -29,7 +29,8 @@ goal
 score
     What a gradient attack raises: the log-odds margin of success, :math:`z_t - \log \sum_{j \ne t}
     e^{z_j}` for a target t, and minus that of y. It rises where the loss against y rises, and
-    never saturates.
+    never saturates. :func:`carlini_wagner` and, on request, :func:`apgd` raise other scores
+    (``scores.py``).
 ball
     The images that an attack with an ε may return (``balls.py``):
     :math:`\lVert x_{adv} - x \rVert \le \epsilon`, as real numbers, and inside ``bounds``.

@@ -86,8 +86,8 @@ def checklist(
     restarts: int = 3,
     draws: int = 10,
     slack: float = 0.02,
-    bounds: tuple[float, float] = (0.0, 1.0),
     rng: np.random.Generator | int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
     progress: bool = False,
 ) -> Checklist:
     """Repeat an attack on a model with one thing changed at a time, and judge the attack by it.
