@@ -14,8 +14,8 @@ Where to go on:
 - ``help(minadv.attacks)``: the vocabulary, and the arguments that all attacks share. The attacks
   themselves are names of this module: ``fgsm``, ``pgd``, ``deepfool``, ``jsma``, ``one_pixel`` ...
 - ``minadv.defenses``: one file per defense. ``minadv.certify``: what no attack can change, proved.
-- ``minadv.evaluation``, ``activations``, ``embedding``
-  and ``plotting``: judging and drawing. ``minadv.images``: files, and an attack in one call.
+- ``minadv.evaluation``, ``activations``, ``embedding`` and ``plotting``: judging and drawing.
+  ``minadv.images``: files, and an attack in one call.
 - ``minadv.autograd``, ``ops``, ``layers``, ``models``, ``training``: the networks underneath.
 - ``minadv.external`` makes a model of a network of PyTorch, JAX or another framework.
 - The folder ``lessons`` derives every idea; ``lessons/README.md`` maps them, and says what codes

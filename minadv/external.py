@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class external:
         forward: Callable,
         vjp: Callable | None = None,
         *,
-        layout: str = "NHWC",
+        layout: Literal["NHWC", "NCHW"] = "NHWC",
         dtype=None,
         thread_safe: bool = False,
     ):

@@ -60,10 +60,13 @@ def _peers(model: Layer) -> dict[str, Peer]:
         if isinstance(layer, Flatten):
             channels, flattened = None, channels
         for name in layer.arrays:
-            ways = _layout(layer, flattened) if name == "weight" else (_same, _same)
+            per_feature = isinstance(layer, BatchNorm)
+            ways = _layout(layer, flattened) if name == "weight" or per_feature else (_same, _same)
             peers[ours + name] = Peer(theirs + name, *ways)
         if isinstance(layer, Conv2D | DepthwiseConv2D):
             channels = layer.weight.shape[-1]
+        elif isinstance(layer, Normalize):
+            channels = layer.mean.shape[-1] if layer.mean.size > 1 else channels
         elif isinstance(layer, ConvTranspose2D):
             channels = layer.weight.shape[2]
         elif isinstance(layer, Dense | GlobalAvgPool | Reshape):
@@ -93,9 +96,11 @@ def _children(layer: Composite) -> Iterator[tuple[str, str, Layer]]:
         yield "shortcut", "downsample", layer.shortcut
     elif isinstance(layer, Sequential) and any(map(_is_stage, layer)):
         yield from _by_kind(layer)  # conv1, bn1, layer1 ... fc
-    elif isinstance(layer, Sequential):  # there, Normalize is left to the caller
-        counted = [i for i, child in enumerate(layer) if not isinstance(child, Normalize)]
-        yield from ((str(i), str(k), layer[i]) for k, i in enumerate(counted))
+    elif isinstance(layer, Sequential):
+        counted = 0
+        for here, child in layer.children().items():
+            yield here, str(counted), child
+            counted += not isinstance(child, Normalize)  # there, it is left to the caller
     else:
         yield from ((name, name, child) for name, child in layer.children().items())
 
@@ -125,8 +130,8 @@ def _same(a):
 def _layout(layer: Layer, flattened: int | None) -> tuple[Callable, Callable]:
     """How the axes of a layer's ``weight`` are put in PyTorch's order, and back.
 
-    ``flattened``: the channels of the image that the layer is given as a row. There, the row runs
-    over the channels last: (C, H · W), here (H · W, C).
+    ``flattened``: the channels of the image that the layer is given as a row. There, the row is
+    (C, H · W), here (H · W, C). This is so for all arrays of a BatchNorm.
     """
     if isinstance(layer, Conv2D | ConvTranspose2D):
         return lambda a: a.transpose(3, 2, 0, 1), lambda a: a.transpose(2, 3, 1, 0)
@@ -141,4 +146,9 @@ def _layout(layer: Layer, flattened: int | None) -> tuple[Callable, Callable]:
         )
     if isinstance(layer, Dense):
         return (lambda a: a.T,) * 2
+    if isinstance(layer, BatchNorm) and flattened:
+        return (
+            lambda a: a.reshape(-1, flattened).T.reshape(-1),
+            lambda a: a.reshape(flattened, -1).T.reshape(-1),
+        )
     return _same, _same

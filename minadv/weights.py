@@ -68,7 +68,9 @@ def load_weights(model: Layer, path) -> Layer:
         A file that :func:`save_weights` wrote; or a ``.safetensors`` file of PyTorch. For
         :func:`~minadv.models.residual.resnet18` that is what timm offers (``resnet18.tv_in1k``
         has torchvision's weights). For another model, it holds the ``state_dict()`` of a
-        ``torch.nn.Sequential`` of the same layers, those without weights included.
+        ``torch.nn.Sequential`` of the same layers, those without weights included. PyTorch flattens
+        (C, H, W), and this package (H, W, C). That is accounted for behind a convolution, or a
+        Normalize of C channels.
 
     Raises
     ------

@@ -399,7 +399,8 @@ class TestCommand:
     @pytest.fixture
     def program(self):
         code = (
-            "import sys; from minadv import __main__ as m, models;"
+            "import signal, sys; from minadv import __main__ as m, models;"
+            "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell may ignore it
             "m.MODELS['mlp'] = (models.mlp, {'batch_size': 500, 'epochs': 1});"
             "sys.exit(m.main(['explore', '--model', 'mlp', '--port', '0']))"
         )

@@ -255,6 +255,14 @@ def test_a_flat_model_is_warned_of_and_left_alone():
     assert not r.success.any()
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_image_that_bounds_hold_back_has_a_gradient(norm):
+    """The way to the other class leads out of the box at once; no warning, as of a flat model."""
+    r = fab(LogisticRegression(np.full(4, 1.0), 9.0), np.zeros((1, 4)), norm=norm, steps=2)
+    assert np.array_equal(r.x_adv, np.zeros((1, 4)))
+    assert not r.success.any()
+
+
 @pytest.mark.parametrize(
     ("error", "message", "wrong"),
     [

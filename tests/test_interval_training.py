@@ -28,7 +28,16 @@ def pooled_by_maximum(dtype=np.float32):
     )
 
 
-@pytest.mark.parametrize("make", [*MODELS.values(), pooled_by_maximum])
+def without_bias():
+    return Sequential(
+        layers.Conv2D(2, 3, 3, stride=2, bias=False, rng=0),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(48, 3, rng=1),
+    )
+
+
+@pytest.mark.parametrize("make", [*MODELS.values(), pooled_by_maximum, without_bias])
 def test_worst_logits_are_the_margins_of_the_certificates(make):
     """Gowal's bounds in float32 equal the sound ones in float64, rounding aside."""
     model = make()

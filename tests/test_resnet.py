@@ -111,6 +111,33 @@ class TestSmall:
         np.testing.assert_allclose(own_z, z, atol=1e-5 * np.abs(z).max())
         assert apart(own_g, g) < 1e-4
 
+    def test_batch_normalization_of_a_flattened_image_against_torch(self, tmp_path):
+        torch, rng = pytest.importorskip("torch"), np.random.default_rng(0)
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.BatchNorm1d(30),
+            torch.nn.Linear(30, 3),
+        ).eval()  # fmt: skip
+        with torch.no_grad():
+            for name, a in network.state_dict().items():
+                if name.startswith("2.") and a.ndim:
+                    a.copy_(torch.from_numpy(rng.uniform(0.5, 2, a.shape)))
+        model = Sequential(Conv2D(1, 2, 3), Flatten(), BatchNorm(30), Dense(30, 3))
+        load_weights(model, file_of(network, tmp_path / "w.safetensors"))
+        (z, g), (own_z, own_g) = both(network, model, images(3, 7, 5, 1), np.arange(3))
+        np.testing.assert_allclose(own_z, z, atol=1e-5 * np.abs(z).max())
+        assert apart(own_g, g) < 1e-4
+        theirs = {n: a.numpy() for n, a in network.state_dict().items() if "tracked" not in n}
+        assert all(np.array_equal(a, theirs[name]) for name, a in to_torch(model).items())
+
+    def test_a_flattened_image_of_normalized_channels_against_torch(self, tmp_path):
+        torch = pytest.importorskip("torch")
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 3))
+        model = Sequential(Normalize([0.0] * 3, [1.0] * 3), Flatten(), Dense(24, 3))
+        load_weights(model, file_of(network, tmp_path / "w.safetensors"))
+        (z, g), (own_z, own_g) = both(network, model, images(3, 4, 2, 3), np.arange(3))
+        np.testing.assert_allclose(own_z, z, atol=1e-5 * np.abs(z).max())
+        assert apart(own_g, g) < 1e-4
+
     def test_attacks_take_it(self):
         result = deepfool(resnet(1, 3, widths=(4, 4)[:1], blocks=(1,)), images(4, 9, 9, 1))
         assert result.success.all()
@@ -119,6 +146,7 @@ class TestSmall:
         ("how", "error", "message"),
         [
             ({"widths": 3}, ValueError, r"widths must be \(stage 1\), got 3"),
+            ({"widths": (), "blocks": ()}, ValueError, r"widths must be \(stage 1\), got \(\)"),
             (
                 {"widths": (3, 4)},
                 ValueError,

@@ -225,6 +225,11 @@ def test_it_is_at_least_as_strong_as_autoattack_of_torchattacks(norm):
         (TypeError, "attacks must be a dictionary {name: attack}, got", {"attacks": [apgd]}),
         (TypeError, "attacks\\['a'\\] must be a function, called as", {"attacks": {"a": 1}}),
         (TypeError, "attacks\\['a'\\] is called as attack", {"attacks": {"a": lambda x: x}}),
+        (
+            TypeError,
+            "attacks\\['a'\\] must return an AttackResult, got ndarray",
+            {"attacks": {"a": lambda model, x, y: x}},
+        ),
         (ValueError, "norm must be 'linf' or 'l2', got 'l1'", {"norm": "l1"}),
         (TypeError, "progress must be True or False, got 1", {"progress": 1}),
         (TypeError, "rng must be a numpy.random.Generator", {"rng": "seed"}),
@@ -232,7 +237,7 @@ def test_it_is_at_least_as_strong_as_autoattack_of_torchattacks(norm):
 )
 def test_wrong_input_is_named(error, message, wrong):
     with pytest.raises(error, match=message):
-        strongest(mlp(8), np.full((2, 8), 0.5), y=0, eps=0.1, **wrong)
+        strongest(mlp(8), np.full((2, 8), 0.5), y=[0, 1], eps=0.1, **wrong)
 
 
 def test_square_alone_is_an_ensemble():

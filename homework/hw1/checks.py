@@ -72,7 +72,8 @@ def a3(g: Grading):
         a, b, v = case
         _bilinear(g, "matmul_vjp", np.matmul, a, b, v)
 
-    check((np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]]), np.eye(2)))
+    square = np.array([[1.0, 2.0], [3.0, 4.0]])  # a product in the wrong order has its shape
+    check((square, square + 4, np.array([[1.0, 0.0], [0.0, 0.0]])))
     g.examples(cases.matrices())(check)
 
 

@@ -163,6 +163,15 @@ def c1(g: Grading):
 
 @worth(5, "inside the ball and the bounds; the same seed, the same start", "random_start")
 def d1(g: Grading):
+    def start(x, eps, norm, seed):
+        rng = np.random.SeedSequence(seed)
+        return g.call("random_start", x, eps, 0.0, 1.0, norm, rng, shape=x.shape)
+
+    gray = np.full((1, 8), 0.5)
+    for norm in ("linf", "l2"):
+        same = (start(gray, 0.5, norm, 0) == start(gray, 0.5, norm, 1)).all()
+        g.expect(not same, "another seed gave the same start: draw from rng")
+
     @g.examples(
         st.tuples(sizes, st.integers(1, 4)).flatmap(pixels),
         st.sampled_from([0.0, 0.1, 0.5, 3.0]),
@@ -170,15 +179,14 @@ def d1(g: Grading):
         st.integers(0, 1000),
     )
     def _(x, eps, norm, seed):
-        rng = np.random.SeedSequence(seed)
-        z = g.call("random_start", x, eps, 0.0, 1.0, norm, rng, shape=x.shape)
+        z = start(x, eps, norm, seed)
         d = z - x
         far = np.abs(d).max() if norm == "linf" else np.sqrt((d * d).sum(axis=1)).max()
         g.expect(
             far <= eps + 1e-12, f"its {norm} distance from x is {far:.6g}, more than eps = {eps:g}"
         )
         g.expect(z.min() >= 0 and z.max() <= 1, "it is outside [low, high]")
-        again = g.call("random_start", x, eps, 0.0, 1.0, norm, rng, shape=x.shape)
+        again = start(x, eps, norm, seed)
         g.expect(
             (z == again).all(), "the same seed gave another start: draw from rng, and only there", z
         )

@@ -125,7 +125,7 @@ def _pair(g: Grading, dt, do, free, value):
             )
             continue
         top = max(every, key=every.get)
-        right = f"; pair {top} has {every[top]:g}"
+        right = f"; pair {top} has the saliency {every[top]:g}"
         g.expect(p < q, f"image {i}: ({p}, {q}) is no pair with p < q{right}")
         g.expect(p >= 0 and q < dt.shape[1], f"image {i}: ({p}, {q}) are no pixels{right}")
         g.expect(free[i, p] and free[i, q], f"image {i}: pixel {p} or {q} is not free{right}")

@@ -44,13 +44,13 @@ BUGS = (
         {"C1"},
         ("boundary",),
     ),
-    # It never stops, and later steps start from rounded images: no check of deepfool holds.
+    # It stops at no success, and later steps start from rounded images: no check of deepfool holds.
     Bug(
         "label of the current z",
         "running = running[model(z[running]).argmax(axis=1) == y[running]]",
-        "y = model(z).argmax(axis=1)",
+        "y = model(z).argmax(axis=1)\n        if _ == 3:\n            break",
         {"C1", "C2", "D1", "D2"},
-        ("deepfool",),
+        ("nearest boundary",),
     ),
     Bug("overshoot 0.5", "(1 + overshoot) * r", "1.5 * r", {"C1", "D2"}, ("overshoot",)),
     # On the boundary itself, rounding decides whether it stops: C2 sees that.
@@ -62,7 +62,8 @@ BUGS = (
         {"D1"},
         ("outside the bounds",),
     ),
-    Bug("pixels at a bound count", "np.where(stopped, 0, w)", "w", {"D1"}, ("labels",)),
+    Bug("pixels at a bound count", "np.where(stopped, 0, w)", "w", {"D1"}, ("images changed",)),
+    # Where they are rounded to 0 or 1 its steps are huge: the changes are seven times too long.
     Bug(
         "probabilities, not logits",
         "        f, w = differences(model, z[running], y[running])\n",
@@ -77,7 +78,7 @@ BUGS = (
         f = q - q[np.arange(len(q)), own][:, None]
         w = rows - rows[np.arange(len(q)), own][:, None]
 """,
-        {"C1", "C2", "D2"},
-        ("probabilities",),
+        {"C1", "C2", "D1", "D2"},
+        ("did you use probabilities",),
     ),
 )

@@ -78,7 +78,7 @@ def deepfool(model, x, *, overshoot=0.02, steps=50, bounds=(0.0, 1.0)):
         f, w = differences(model, z[running], y[running])
         now = z[running][:, None]
         stopped = ((now <= bounds[0]) & (w < 0)) | ((now >= bounds[1]) & (w > 0))
-        _, r = nearest(f, np.where(stopped, 0, w), y[running], "l2")
+        r = nearest(f, np.where(stopped, 0, w), y[running], "l2")[1]
         z[running] = np.clip(z[running] + (1 + overshoot) * r, *bounds)
         running = running[model(z[running]).argmax(axis=1) == y[running]]
         if len(running) == 0:

@@ -30,7 +30,7 @@ BUGS = (
         "(t[:, None] * X - eps * np.sign(W))",
         "(t[:, None] * X)",
         {"A2"},
-        ("norm", "||W||_1"),
+        ("||W||_1",),
     ),
     Bug(
         "exp overflows",

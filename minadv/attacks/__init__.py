@@ -6,6 +6,21 @@ Each attack is one function on one page, and also a name of :mod:`minadv` itself
     result = fgsm(model, x, target=6, eps=0.1) # towards the six
     result.success.mean(), result.x_adv        # the share that is fooled, and the images
 
+Which attack
+------------
+inside a ball of radius ε
+    :func:`fgsm` (one step), :func:`iterative_fgsm`, :func:`pgd` (random starts), :func:`apgd`
+    (finds its step size). :func:`strongest` runs several attacks, one after the other.
+the smallest change
+    :func:`deepfool` (fast), :func:`fab`, :func:`carlini_wagner` (L2), :func:`jsma` (few pixels).
+queries alone
+    :func:`square` (inside a ball), :func:`one_pixel` (few pixels); and each of the above on a
+    :class:`QueryGradient`, which estimates what they follow.
+any image that the model takes for the target
+    :func:`forge`.
+to compare with
+    :func:`uniform_noise`, :func:`negative`.
+
 Vocabulary
 ----------
 goal
@@ -14,7 +29,8 @@ goal
 score
     What a gradient attack raises: the log-odds margin of success, :math:`z_t - \log \sum_{j \ne t}
     e^{z_j}` for a target t, and minus that of y. It rises where the loss against y rises, and
-    never saturates.
+    never saturates. :func:`carlini_wagner` and, on request, :func:`apgd` raise other scores
+    (``scores.py``).
 ball
     The images that an attack with an ε may return (``balls.py``):
     :math:`\lVert x_{adv} - x \rVert \le \epsilon`, as real numbers, and inside ``bounds``.

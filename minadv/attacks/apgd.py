@@ -179,7 +179,7 @@ class Climb:
 
 
 def checkpoints_of(steps: int) -> set[int]:
-    r""":math:`w_j = \lceil p_j N \rceil`, the intervals getting shorter (section 4.1)."""
+    r""":math:`w_j = \lceil p_j N \rceil`, the intervals getting shorter (section 3)."""
     p = [0.0, 0.22]
     while p[-1] < 1:
         p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
@@ -187,12 +187,11 @@ def checkpoints_of(steps: int) -> set[int]:
 
 
 def scores_of(loss: str, goal: Goal, logits: Array) -> Callable[[int], tuple]:
-    """From a restart's number to its score, and the arrays that the score takes beside logits."""
-    least, xp, K = (
-        LOSSES[check_choice("loss", loss, *LOSSES)],
-        array_module(logits),
-        logits.shape[1],
-    )
+    """From a restart's number to ``(score, *rivals)``; ``score(goal, logits, *rivals)`` is called.
+
+    ``rivals``: none, or one array (N,), the other classes that this restart heads for.
+    """
+    least, K = LOSSES[check_choice("loss", loss, *LOSSES)], logits.shape[1]
     goal.check_range(K)
     least += loss == "dlr" and goal.targeted
     if least > K:
@@ -201,6 +200,7 @@ def scores_of(loss: str, goal: Goal, logits: Array) -> Callable[[int], tuple]:
         return lambda restart: (Goal.score if loss == "margin" else dlr,)
     if goal.targeted:
         raise ValueError("loss 'targeted dlr' takes y; with a target, 'dlr' heads for it")
+    xp = array_module(logits)
     own = goal.label[:, None] == xp.arange(K)
     others = xp.where(own, np.inf, -logits).argsort(axis=1)[:, :-1]  # (N, K - 1)
     return lambda restart: (dlr_towards, others[:, restart % (K - 1)])

@@ -9,7 +9,7 @@ import numpy as np
 
 from minadv.backend import Array, array_module, like
 from minadv.checks import check_bounds, check_number, largest_size
-from minadv.numerics import length_and_direction, rows, two_sum
+from minadv.numerics import each, length_and_direction, rows, two_sum
 from minadv.parallel import in_chunks
 
 
@@ -95,7 +95,7 @@ class L2Ball:
         shorter = (center + change).astype(x.dtype)
         too_long = xp.abs(shorter - center) > xp.abs(change)
         shorter = xp.where(too_long, xp.nextafter(shorter, x), shorter)
-        inside = (length <= self.radius).reshape(len(x), *[1] * (x.ndim - 1))
+        inside = each(length <= self.radius, x)
         return xp.clip(xp.where(inside, z, shorter), *self.bounds)
 
     def steepest(self, g: Array) -> Array:

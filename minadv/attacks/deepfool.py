@@ -14,15 +14,13 @@ import numpy as np
 
 from minadv import inference
 from minadv.attacks.goal import Goal, Labels, warn_of_zero_gradients
-from minadv.attacks.hyperplanes import differences, nearest_hyperplane
+from minadv.attacks.hyperplanes import NORMS, differences, nearest_hyperplane
 from minadv.attacks.result import AttackResult
 from minadv.attacks.scores import leads
 from minadv.backend import Array, array_module
 from minadv.checks import check_choice, check_count, check_images, check_number, largest_size
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
-
-NORMS = ("l2", "linf")
 
 
 def deepfool(

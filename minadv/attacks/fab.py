@@ -107,7 +107,8 @@ def fab(
         both = (size := length(delta, norm)) + length(delta_orig, norm)
         alpha = xp.minimum(size / (both + (both == 0)), alpha_max)[:, None]  # line 10
         moved = (1 - alpha) * (z + eta * delta) + alpha * (z_orig + eta * delta_orig)
-        return xp.clip(moved, *bounds).astype(x.dtype).reshape(x.shape)  # line 11
+        moved = xp.clip(moved, *bounds).astype(x.dtype).reshape(x.shape)  # line 11
+        return moved, (w_k != 0).any(axis=(1, 2))
 
     best = Smallest(x)
     running = xp.flatnonzero(~goal.reached(logits.argmax(axis=1)))
@@ -115,9 +116,9 @@ def fab(
     for restart in range(restarts):  # line 2
         x_i = random_start(x_orig, best.size[running], norm, rng, bounds) if restart else x_orig
         for i in range(steps):  # line 6
-            before, x_i = x_i, in_chunks(model, step, x_i, x_orig, aim.label)
+            x_i, slopes = in_chunks(model, step, x_i, x_orig, aim.label)
             if restart == i == 0:
-                warn_of_zero_gradients(x_i - before, len(x))
+                warn_of_zero_gradients(slopes, len(x))
             success = try_out(model, aim, best, running, x_i, norm)  # lines 12 to 16
             back = ((1 - beta) * x_orig + beta * x_i).astype(x.dtype)
             x_i = xp.where(each(success, x_i), back, x_i)  # line 17

@@ -27,7 +27,7 @@ from minadv.checks import (
     largest_size,
 )
 from minadv.inference import check_logits, on_a_copy
-from minadv.numerics import rows
+from minadv.numerics import each, rows
 from minadv.parallel import in_chunks
 from minadv.protocols import LOSS, Loss
 
@@ -143,7 +143,7 @@ def step(z: Array, g: Array, lr: float, clip: float | None, bounds: tuple[float,
     if not bool(xp.isfinite(change).all()):
         raise ValueError("the model must have a finite gradient, got NaN or infinity")
     if clip is not None:
-        largest = xp.abs(rows(change)).max(axis=1).reshape(-1, *[1] * (z.ndim - 1))
+        largest = each(xp.abs(rows(change)).max(axis=1), z)
         change = change * (clip / xp.maximum(largest, clip or 1))  # times 1 if it is short enough
         ball = Ball(z, clip, bounds)  # the step's own rounding must not lead further than clip
         low, high = ball.low, ball.high

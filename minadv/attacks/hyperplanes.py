@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from minadv.backend import Array, array_module
 from minadv.checks import largest_size
 from minadv.numerics import length_and_direction, rows
 
-NORMS = ("l2", "linf")
+Norm: TypeAlias = Literal["l2", "linf"]
+NORMS = get_args(Norm)
 
 
 def differences(model: Callable, x: Array, y: Array, candidates: int) -> tuple[Array, Array]:
@@ -35,7 +37,7 @@ def differences(model: Callable, x: Array, y: Array, candidates: int) -> tuple[A
 
 
 def nearest_hyperplane(
-    f: Array, w: Array, *, norm: str = "l2", beyond: float | Array = 0.0
+    f: Array, w: Array, *, norm: Norm = "l2", beyond: float | Array = 0.0
 ) -> tuple[Array, Array]:
     r"""``(l, r)``: the hyperplane :math:`f_k + w_k \cdot r = 0` nearest to 0, and the way onto it.
 
@@ -76,7 +78,7 @@ def nearest_hyperplane(
     return l, length[:, None] * unit[n, l]  # line 11
 
 
-def onto_hyperplane(x: Array, w: Array, gap: Array, bounds: tuple, norm: str) -> Array:
+def onto_hyperplane(x: Array, w: Array, gap: Array, bounds: tuple, norm: Norm) -> Array:
     r"""The shortest r, (n, D), with :math:`w \cdot r = gap` and x + r inside ``bounds``, exactly.
 
     Every pixel moves by the same amount (``"linf"``), or in proportion to its \|w\| (``"l2"``),

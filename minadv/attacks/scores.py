@@ -25,19 +25,20 @@ def lead(goal: Goal, logits):
 
 
 def dlr(goal: Goal, logits):
-    r"""The difference of logits ratio (Croce & Hein 2020, equations 6 and 7).
+    r"""The difference of logits ratio (Croce & Hein 2020, equation 6), away from y or to a target.
 
     .. math:: \frac{\max_{j \ne y} z_j - z_y}{z_{\pi_1} - z_{\pi_3}}, \qquad \text{with a target: }
         \frac{z_t - \max_{j \ne t} z_j}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
 
-    π sorts the logits, the largest first. Multiplying all logits, or adding to all, changes
-    nothing. It takes three classes, with a target four.
+    π sorts the logits, the largest first. Multiplying all logits by a positive number, or adding
+    one to all, changes nothing. It takes three classes, with a target four. The targeted form is
+    equation 7 with the likeliest other class in place of y, so that it is positive in success.
     """
     return lead(goal, logits) / (_spread_to_fourth if goal.targeted else _spread_to_third)(logits)
 
 
 def dlr_towards(goal: Goal, logits, rival: Array):
-    r"""Equation 7 away from y, with a rival t per image: :math:`z_t - z_y` above the fraction bar.
+    r"""Equation 7: :math:`(z_t - z_y) / (z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2)`, t the rival.
 
     Success is any label but y, but the way leads to the rival. It takes four classes.
     """

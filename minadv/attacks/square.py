@@ -29,7 +29,7 @@ from minadv.checks import (
     check_rng,
 )
 
-# After so many of 10,000 steps the share of pixels in a square is halved (section 5).
+# The paper's schedule: after so many of 10,000 steps the share of pixels in a square is halved.
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
 TILES = 5  # along each side of the first change under L2
 

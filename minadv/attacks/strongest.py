@@ -25,12 +25,14 @@ from minadv.attacks.result import AttackResult
 from minadv.attacks.square import square
 from minadv.backend import Array, to_numpy
 from minadv.checks import (
+    check_bounds,
     check_choice,
     check_count,
     check_flag,
     check_function,
     check_images,
     check_mapping,
+    check_number,
     check_rng,
 )
 from minadv.protocols import ATTACK, Attack
@@ -51,8 +53,9 @@ class EnsembleResult(AttackResult):
 
     def __repr__(self) -> str:
         names, counts = np.unique(self.found_by[self.found_by != NONE], return_counts=True)
-        each = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
-        return f"EnsembleResult({int(self.success.sum())} of {len(self)} succeeded: {each or 0})"
+        found = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+        by = f": {found}" if found else ""
+        return f"EnsembleResult({int(self.success.sum())} of {len(self)} succeeded{by})"
 
 
 def ensemble(
@@ -65,10 +68,34 @@ def ensemble(
 ) -> dict[str, Attack]:
     """The attacks of :func:`strongest`, by name, in their order; each gets a seed from ``rng``.
 
+    ====================  ========================================================================
+    name                  attack
+    ====================  ========================================================================
+    apgd margin           :func:`apgd`, 50 steps on the log-odds
+    apgd targeted dlr     :func:`apgd`, 30 steps towards each of the nine likeliest other classes
+    fab                   :func:`fab`, 20 steps
+    square                :func:`square`, 1000 candidates
+    ====================  ========================================================================
+
     The fastest comes first. Their losses differ, so that what misleads one does not mislead the
-    next, and the last one asks for no gradient at all.
+    next, and the last one asks for no gradient at all. AutoAttack takes 100, 100, 100 and 5000
+    steps, and its FAB heads for nine classes, too.
+
+    Parameters
+    ----------
+    eps, norm, rng, bounds
+        As for :func:`strongest`.
+    classes
+        How many the model has, >= 2. With fewer than four there is no targeted ratio.
+
+    Returns
+    -------
+    dict
+        ``{name: attack}``, each called as ``attack(model, x, y=y)``.
     """
-    classes = check_count("classes", classes, least=2)
+    eps, classes = check_number("eps", eps, least=0), check_count("classes", classes, least=2)
+    check_choice("norm", norm, *BALLS)
+    check_bounds(bounds)
     seeds = iter(check_rng(rng).integers(2**31, size=4).tolist())
     ball: dict[str, Any] = {"eps": eps, "norm": norm, "bounds": bounds}
     attacks: dict[str, Attack] = {"apgd margin": partial(apgd, **ball, rng=next(seeds), steps=50)}
@@ -143,6 +170,9 @@ def strongest(
         with warnings.catch_warnings():  # told once, below
             warnings.filterwarnings("ignore", REPEATED, UserWarning)
             result = attack(model, x[running], y=goal.label[running])
+        if not isinstance(result, AttackResult):
+            got = type(result).__name__
+            raise TypeError(f"attacks[{name!r}] must return an AttackResult, got {got}")
         z = ball[running].project(result.x_adv)
         best.offer(running, z, inference.logits(model, z))
         best.steps[running] += result.steps

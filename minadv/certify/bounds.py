@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from minadv.certify.steps import Affine, Bend, Box, Pool, Step, Unfold
 from minadv.checks import check_choice, check_function, check_images, check_number, largest_size
 from minadv.parallel import in_chunks
 
-METHODS = ("intervals", "crown")
-NORMS = ("linf", "l2")
+Method: TypeAlias = Literal["intervals", "crown"]
+Norm: TypeAlias = Literal["linf", "l2"]
+METHODS, NORMS = get_args(Method), get_args(Norm)
 WORK_BYTES = 64 * 2**20  # of coefficients at a time
 
 
@@ -63,8 +65,8 @@ def logit_bounds(
     x: Array,
     *,
     eps: float,
-    method: str = "crown",
-    norm: str = "linf",
+    method: Method = "crown",
+    norm: Norm = "linf",
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Bounds:
     r"""Numbers between which each logit stays for every image within ``eps`` of ``x``.

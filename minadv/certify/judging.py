@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minadv.backend import Array, array_module, is_array, like, to_numpy
-from minadv.certify.bounds import images_at_once, margins, prepared
+from minadv.certify.bounds import Method, Norm, images_at_once, margins, prepared
 from minadv.certify.steps import Step
 from minadv.checks import check_count, check_labels, check_number
 from minadv.parallel import in_chunks
@@ -19,8 +19,8 @@ def margin_bound(
     y: Array | Sequence[int] | int,
     *,
     eps: float,
-    method: str = "crown",
-    norm: str = "linf",
+    method: Method = "crown",
+    norm: Norm = "linf",
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Array:
     r"""A number that :math:`\min_{j \ne y} (z_y - z_j)` never falls below within ``eps`` of ``x``.
@@ -68,36 +68,62 @@ def label_array(y, x, steps: list[Step]) -> Array:
     return like(check_labels("y", y, count=len(x), classes=steps[-1].out[2]), x)
 
 
-def certified(model: Callable, x: Array, y, *, eps: float, **how) -> Array:
+def certified(
+    model: Callable,
+    x: Array,
+    y: Array | Sequence[int] | int,
+    *,
+    eps: float,
+    method: Method = "crown",
+    norm: Norm = "linf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Array:
     """Whether every image within ``eps`` of ``x`` has the label ``y``, provably: booleans (N,).
 
     An image that is misread as it is, is never certified. Arguments and errors are those of
     :func:`margin_bound`.
     """
-    return margin_bound(model, x, y, eps=eps, **how) > 0
+    return margin_bound(model, x, y, eps=eps, method=method, norm=norm, bounds=bounds) > 0
 
 
-def certified_accuracy(model: Callable, x: Array, y, *, eps: float, **how) -> float:
+def certified_accuracy(
+    model: Callable,
+    x: Array,
+    y: Array | Sequence[int] | int,
+    *,
+    eps: float,
+    method: Method = "crown",
+    norm: Norm = "linf",
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> float:
     """The share of images that are read right, provably so for every image within ``eps``.
 
     No attack within the same ball and bounds brings the robust accuracy below it. Arguments and
     errors are those of :func:`margin_bound`, and :class:`ValueError` for an empty batch.
     """
-    safe = certified(model, x, y, eps=eps, **how)
+    safe = certified(model, x, y, eps=eps, method=method, norm=norm, bounds=bounds)
     if not len(safe):
         raise ValueError("x must hold at least one example, got none")
     return float(to_numpy(safe).mean())
 
 
 def certified_radius(
-    model: Callable, x: Array, y, *, most: float = 1.0, halvings: int = 10, **how
+    model: Callable,
+    x: Array,
+    y: Array | Sequence[int] | int,
+    *,
+    most: float = 1.0,
+    halvings: int = 10,
+    method: Method = "crown",
+    norm: Norm = "linf",
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Array:
     """The largest eps found for which an image is certified, by bisection of [0, ``most``].
 
     Parameters
     ----------
-    model, x, y, **how
-        As for :func:`margin_bound`, without ``eps``.
+    model, x, y, method, norm, bounds
+        As for :func:`margin_bound`.
     most : float
         The largest eps that is tried, > 0.
     halvings : int
@@ -114,9 +140,8 @@ def certified_radius(
         As :func:`margin_bound`.
     """
     most, halvings = check_number("most", most, above=0), check_count("halvings", halvings, most=60)
-    check = {"method": "crown", "norm": "linf", "bounds": (0.0, 1.0)} | how
-    steps, ball, sizes = prepared(model, x, most, **check)
-    y, method, xp = label_array(y, x, steps), check["method"], array_module(x)
+    steps, ball, sizes = prepared(model, x, most, method, norm, bounds)
+    y, xp = label_array(y, x, steps), array_module(x)
     low, high = xp.zeros_like(sizes), sizes
     for _ in range(halvings):
         middle = (low + high) / 2

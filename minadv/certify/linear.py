@@ -10,6 +10,7 @@ Hölder's inequality a change r lowers it by at most :math:`\lVert r \rVert_p \l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -26,7 +27,11 @@ DUAL = {"linf": 1, "l2": 2, "l1": np.inf}  # the q that belongs to each p
 
 
 def exact_radius(
-    model: Callable, x: Array, y: Array | Sequence[int] | int, *, norm: str = "linf"
+    model: Callable,
+    x: Array,
+    y: Array | Sequence[int] | int,
+    *,
+    norm: Literal["linf", "l2", "l1"] = "linf",
 ) -> Array:
     r"""The length of the smallest change of ``x`` that makes a linear model leave the label ``y``.
 

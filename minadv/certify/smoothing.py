@@ -51,6 +51,11 @@ class Smoothed:
         From images (N, ...) to logits (N, K).
     sigma : float
         σ > 0, the noise's standard deviation, in pixel values. Larger: larger radii, fewer right.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Here and in its methods, for arguments that are not as said.
     """
 
     def __init__(self, model: Callable, sigma: float):

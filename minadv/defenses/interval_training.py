@@ -165,8 +165,9 @@ def _carried(layer: Layer, own: dict, low, high):
     """The interval of the layer's outputs, one wide enough, from that of its inputs."""
     if not isinstance(layer, WEIGHTED):
         return layer.apply(own, low), layer.apply(own, high)
-    bias = raw(own["bias"])
-    size = {"weight": ops.abs(own["weight"]), "bias": array_module(bias).zeros_like(bias)}
+    size = {"weight": ops.abs(own["weight"])}
+    if "bias" in own:  # it moves both ends, and so the center alone
+        size["bias"] = array_module(raw(own["bias"])).zeros_like(raw(own["bias"]))
     center = layer.apply(own, (low + high) / 2)
     radius = layer.apply(size, (high - low) / 2)
     return center - radius, center + radius

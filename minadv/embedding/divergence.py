@@ -22,9 +22,8 @@ def kl_divergence(p, y) -> float:
         q_{ij} = \frac{(1 + \|y_i - y_j\|^2)^{-1}}{\sum_{k \ne l} (1 + \|y_k - y_l\|^2)^{-1}}
 
     ``p``: ``(N, N)``, from :func:`joint_probabilities`. ``y``: the map, ``(N, components)``.
-    Returns nats, >= 0. Raises
-    :class:`ValueError` where the shapes do not fit. van der Maaten and Hinton (2008), section 3.1
-    and Eq. 4. D7.
+    Returns nats, >= 0. Raises :class:`ValueError` where the shapes do not fit. van der Maaten and
+    Hinton (2008), section 3.1 and Eq. 4. D7.
     """
     _check_map(p, y)
     xp = array_module(p, y)
@@ -37,9 +36,8 @@ def kl_divergence(p, y) -> float:
     z, kl = map_chunks(partial_sums, xp.arange(len(y)), p, chunk=rows_at_a_time(y))
     if not float(z.sum()) > 0:
         raise ValueError("y must hold points close enough for their kernel not to vanish")
-    return float(kl.sum()) + math.log(
-        float(z.sum())
-    )  # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
+    # Eq. 4: q_ij = kernel_ij / z; and the p_ij sum to 1
+    return float(kl.sum()) + math.log(float(z.sum()))
 
 
 def kl_gradient(p, y, exaggeration=1.0):
@@ -50,17 +48,16 @@ def kl_gradient(p, y, exaggeration=1.0):
         = 4 \sum_j (\alpha p_{ij} - q_{ij}) (y_i - y_j) (1 + \|y_i - y_j\|^2)^{-1}
 
     ``p``: ``(N, N)``, symmetric, from :func:`joint_probabilities`. ``y``: the map, ``(N,
-    components)``. ``exaggeration``: the factor
-    :math:`\alpha` on the attraction (default 1: the gradient).
+    components)``. ``exaggeration``: the factor :math:`\alpha` on the attraction (default 1: the
+    gradient).
 
     Returns ``(N, components)``. Raises :class:`ValueError` where the shapes do not fit. van der
     Maaten and Hinton (2008), Eq. 5. D7.
     """
     _check_map(p, y)
     xp = array_module(p, y)
-    y1 = xp.concatenate(
-        [y, xp.ones((len(y), 1), y.dtype)], axis=1
-    )  # weights w_ij times this: sum_j w_ij y_j, and sum_j w_ij
+    # weights w_ij times this: sum_j w_ij y_j, and sum_j w_ij
+    y1 = xp.concatenate([y, xp.ones((len(y), 1), y.dtype)], axis=1)
 
     def partial_sums(i, p):
         kernel = _student_kernel(y, i)  # (n, N)

@@ -77,16 +77,13 @@ def _neighbor_distribution(distance, i, target, dtype):
         p[itself] = 0
         total = p.sum(axis=1, keepdims=True)
         p /= total
-        entropy = xp.log(total) + beta * (p * distance).sum(
-            axis=1, keepdims=True
-        )  # -sum_j p_{j|i} log p_{j|i}
+        # -sum_j p_{j|i} log p_{j|i}
+        entropy = xp.log(total) + beta * (p * distance).sum(axis=1, keepdims=True)
         if bool((xp.abs(entropy - target) <= ENTROPY_TOLERANCE).all()):
             break
         too_many_neighbors = entropy > target
-        lower, upper = (
-            xp.where(too_many_neighbors, beta, lower),
-            xp.where(too_many_neighbors, upper, beta),
-        )
+        lower = xp.where(too_many_neighbors, beta, lower)
+        upper = xp.where(too_many_neighbors, upper, beta)
         beta = xp.where(xp.isinf(upper), 2 * beta, (lower + upper) / 2)
     return p
 

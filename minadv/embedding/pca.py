@@ -80,9 +80,8 @@ def pca(x, components=2) -> PCA:
     # its many small steps gain little from a second thread, and wait for it where the cores are
     # busy
     with one_blas_thread():
-        _, s, vt = xp.linalg.svd(
-            (x - mean).reshape(len(x), -1), full_matrices=False
-        )  # (min(N, D),), (min(N, D), D)
+        centered = (x - mean).reshape(len(x), -1)
+        _, s, vt = xp.linalg.svd(centered, full_matrices=False)  # (min(N, D),), (min(N, D), D)
 
     vt = vt[:components]
     largest = xp.abs(vt).argmax(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from minadv.backend import array_module, like
-from minadv.checks import check_count, check_flag, check_number
+from minadv.checks import check_count, check_flag, check_number, check_rng
 from minadv.embedding.divergence import kl_divergence, kl_gradient
 from minadv.embedding.neighbors import conditional_probabilities, joint_probabilities
 from minadv.embedding.pca import pca
@@ -99,9 +99,8 @@ def tsne(
     first = y = _first_map(x, components, init, rng)
     velocity, gains = xp.zeros_like(y), xp.ones_like(y)
     history = []
-    with (
-        one_blas_thread()
-    ):  # the matrix products are narrow: a second thread costs more than it computes
+    # the matrix products are narrow: a second thread costs more than it computes
+    with one_blas_thread():
         for step in tqdm(range(steps), desc="t-SNE", disable=not progress):
             if step % HISTORY_EVERY == 0:
                 history.append(kl_divergence(p, y))
@@ -138,7 +137,7 @@ def _first_map(x, components, init, rng):
         spread = float(y[:, 0].std())
         return y * (START_SPREAD / spread) if spread > 0 else y
     if init == "random":
-        draw = np.random.default_rng(rng).normal(scale=START_SPREAD, size=shape)
+        draw = check_rng(rng).normal(scale=START_SPREAD, size=shape)
         return like(draw.astype(x.dtype), x)
     raise ValueError(f"init must be 'pca', 'random' or an array of shape {shape}, got {init!r}")
 

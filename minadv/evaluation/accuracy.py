@@ -17,9 +17,8 @@ def confidence(model: Callable, x, y=None):
     label, or to ``y`` if given.
 
     Arguments: ``model`` and ``x`` as :func:`logits`; ``y``, integers (N,), or one integer for all.
-    Raises
-    :class:`TypeError` or :class:`ValueError` for labels that are not integers from 0 to K - 1, one
-    per example.
+    Raises :class:`TypeError` or :class:`ValueError` for labels that are not integers from 0 to
+    K - 1, one per example.
     """
     z = logits(model, x)
     labels = z.argmax(axis=1) if y is None else like(labels_of(y, z), z)

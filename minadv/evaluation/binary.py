@@ -34,10 +34,8 @@ class Outcomes:
     @property
     def accuracy(self) -> float:
         """The share of all examples that is predicted right."""
-        right, wrong = (
-            self.true_positives + self.true_negatives,
-            self.false_positives + self.false_negatives,
-        )
+        right = self.true_positives + self.true_negatives
+        wrong = self.false_positives + self.false_negatives
         return _share(right, wrong, "accuracy", "there is no example")
 
     @property
@@ -103,9 +101,8 @@ class RocCurve:
 
     false_positive_rate: np.ndarray
     true_positive_rate: np.ndarray
-    thresholds: (
-        np.ndarray
-    )  # falling from infinity, where nothing is positive, through every score that occurs
+    # falling from infinity, where nothing is positive, through every score that occurs
+    thresholds: np.ndarray
 
 
 def roc_curve(negatives, positives) -> RocCurve:
@@ -115,14 +112,11 @@ def roc_curve(negatives, positives) -> RocCurve:
     negative, shape (N,), and truly positive, shape (P,); higher means more positive. Raises
     :class:`ValueError` for scores that are empty or not finite.
     """
-    negatives, positives = (
-        _sorted_scores(negatives, "negatives"),
-        _sorted_scores(positives, "positives"),
-    )
+    negatives = _sorted_scores(negatives, "negatives")
+    positives = _sorted_scores(positives, "positives")
     thresholds = np.append(np.inf, np.unique(np.append(negatives, positives))[::-1])
-    false_positives = len(negatives) - np.searchsorted(
-        negatives, thresholds
-    )  # how many scores are >= each threshold
+    # how many scores are >= each threshold
+    false_positives = len(negatives) - np.searchsorted(negatives, thresholds)
     true_positives = len(positives) - np.searchsorted(positives, thresholds)
     return RocCurve(false_positives / len(negatives), true_positives / len(positives), thresholds)
 
@@ -135,16 +129,12 @@ def auc(negatives, positives) -> float:
     are exact. Arguments and errors as :func:`roc_curve`. (Hanley and McNeil 1982, "The meaning and
     use of the area under a receiver operating characteristic (ROC) curve")
     """
-    negatives, positives = (
-        _sorted_scores(negatives, "negatives"),
-        _sorted_scores(positives, "positives"),
+    negatives = _sorted_scores(negatives, "negatives")
+    positives = _sorted_scores(positives, "positives")
+    # pairs with negative < positive, and with negative <= positive
+    below, not_above = (
+        int(np.searchsorted(negatives, positives, side=side).sum()) for side in ("left", "right")
     )
-    below = int(
-        np.searchsorted(negatives, positives, side="left").sum()
-    )  # pairs with negative < positive
-    not_above = int(
-        np.searchsorted(negatives, positives, side="right").sum()
-    )  # pairs with negative <= positive
     return (below + not_above) / (2 * len(negatives) * len(positives))
 
 

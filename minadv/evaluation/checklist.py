@@ -86,15 +86,15 @@ def checklist(
     restarts: int = 3,
     draws: int = 10,
     slack: float = 0.02,
-    bounds: tuple[float, float] = (0.0, 1.0),
     rng: np.random.Generator | int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
     progress: bool = False,
 ) -> Checklist:
     """Repeat an attack on a model with one thing changed at a time, and judge the attack by it.
 
     What is judged is the evaluation, not the model: the same model passes with a sound attack and
-    fails with a broken one. Attacks of this package follow the log-odds margin, which never
-    saturates. So hand in the attack that the reported numbers come from::
+    fails with a broken one. So hand in the attack that the reported numbers come from. The default
+    one says nothing about another::
 
         print(checklist(model, x, y, eps=0.1))
         print(checklist(model, x, y, eps=0.1, attack=my_attack))
@@ -102,7 +102,7 @@ def checklist(
     ==============  ==============================================================================
     line            passes if
     ==============  ==============================================================================
-    zero gradients  no gradient that the attack asks for is exactly zero
+    zero gradients  hardly any gradient that the attack asks for is exactly zero (``slack``)
     gradient        it is parallel to the slope of the margin that queries show (cosine >= 0.9)
     the ball        no change exceeds ``eps``, and no image leaves ``bounds``
     more steps      1, ``steps`` and 2 ``steps`` steps: the model is never helped
@@ -124,8 +124,8 @@ def checklist(
         also given ``steps``, ``rng``, ``norm`` and ``bounds`` if it takes them. So these are given
         here, not fixed in the attack. A line that needs what it does not take is left out.
     steps
-        Of the attack, and of the PGD that makes the images for the line "transfer". Where nothing
-        but "restarts" fails, more steps are the first remedy.
+        Of the attack, and of the PGD that makes the images for the line "transfer". If "restarts"
+        alone fails, try more steps first.
     norm
         ``"linf"`` or ``"l2"``: of the ball, and of the noise.
     substitute
@@ -134,15 +134,11 @@ def checklist(
     restarts, draws
         How many other seeds, and how many draws of noise.
     slack
-        How much accuracy chance may cost a line, a share of the images; 0.02 by default.
+        What chance may cost a line, as a share of the images, or of the gradients.
     rng
         A generator or a seed, for the attack, the substitute and the noise.
     bounds, progress
         As for all attacks; whether to show a bar.
-
-    Returns
-    -------
-    Checklist
 
     Raises
     ------

@@ -73,8 +73,7 @@ def transfer_matrix(models: Sequence[Callable], attack: Callable, y) -> np.ndarr
 
     Arguments: ``models``, M callables; ``attack``, a callable from a model to an
     :class:`AttackResult` or to images (N, ...), called once per model; ``y``, true labels (N,), or
-    one integer. Raises as :func:`accuracy`, and
-    :class:`ValueError` without models.
+    one integer. Raises as :func:`accuracy`, and :class:`ValueError` without models.
     """
     if not isinstance(models, Iterable) or isinstance(models, np.ndarray):
         raise TypeError(f"models must be a list of models, got {models!r}")

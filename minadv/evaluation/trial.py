@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from minadv import inference
-from minadv.attacks.balls import L2Ball
+from minadv.attacks.balls import BALLS, L2Ball
 from minadv.attacks.goal import Labels
-from minadv.attacks.pgd import BALLS
 from minadv.backend import Array, like
 from minadv.checks import check_choice, check_function, check_images
 from minadv.evaluation.judging import images_of, judged

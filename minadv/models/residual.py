@@ -71,11 +71,10 @@ def resnet(
     """
     rng, channels = check_rng(rng), check_count("channels", channels)
     classes, large = check_count("classes", classes), check_flag("large", large)
-    stages = [f"stage {i}" for i in range(1, len(widths) + 1)] if _is_row(widths) else ["stage 1"]
-    widths, blocks = (
-        check_counts("widths", widths, *stages),
-        check_counts("blocks", blocks, *stages),
-    )
+    stages = [f"stage {i}" for i in range(1, len(widths) + 1)] if _is_row(widths) else []
+    stages = stages or ["stage 1"]  # at least
+    widths = check_counts("widths", widths, *stages)
+    blocks = check_counts("blocks", blocks, *stages)
     how: dict[str, Any] = {"bias": False, "rng": rng, "init": "he", "dtype": dtype}
     layers: list[Layer] = []
     if normalize is not None:
