@@ -449,8 +449,8 @@ assert matrix[1, 1] < matrix[0, 1] - 0.05
 #
 # Taking the difference image by image is what makes the interval narrow: an image that
 # is easy for both says nothing and adds no noise. A test with 300 images, of which 11
-# decide, cannot settle a matter of a few per cent. Figure 9.6 shows the four gains and
-# their intervals.
+# are fooled by only one of the two, cannot settle a matter of a few percent. Figure 9.6
+# shows the four gains and their intervals.
 
 
 # %%
@@ -517,11 +517,11 @@ for (mean, half), (other, wide) in zip(own, foreign, strict=True):
 # ## Summary
 #
 # A gradient can be had by asking, at two questions for each value of the image; the
-# step must balance kinks against rounding. Who cannot ask can train a stand-in and hope
-# for transfer, which is weaker than the white box and far stronger than noise. More
-# steps help on the network that they were made with, and hardly at all elsewhere. A
-# claim of a few per cent needs a thousand images, an interval, and more than one
-# training run.
+# step must balance kinks against rounding. An attacker who cannot ask can train a
+# stand-in and hope for transfer, which is weaker than the white box and far stronger
+# than noise. More steps help on the network that they were made with, and hardly at all
+# elsewhere. A claim of a few percent needs a thousand images, an interval, and more
+# than one training run.
 #
 # ## Exercises
 #

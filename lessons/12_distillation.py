@@ -3,14 +3,16 @@
 #
 # Mirrors: D9.
 #
-# Before: lesson 2 (its first trap), lesson 4, the frame. Minutes: 50.
+# Before: lesson 2 (its first trap), lesson 4, the frame. Minutes: 60.
 #
 # You will:
 #
 # - train a network on the soft answers of another one, at a temperature;
 # - see an attack fail on it, and find out that the attack never started;
 # - break the defense in four ways, each of which is one line;
-# - turn the temperature, and watch the mask thicken while nothing else changes.
+# - measure the smallest change that fools it, by the attack of Carlini and Wagner;
+# - turn the temperature, and watch the mask thicken while nothing else changes;
+# - put an attack through a checklist that shows whether its numbers can be believed.
 #
 # A network that cannot be attacked looks exactly like one whose attack is broken.
 # Defensive distillation was published as cutting the success of an attack from 95 % to
@@ -335,7 +337,8 @@ assert withstands["student"] < withstands["regular"] + 0.1
 # ## The attack that broke it (Carlini & Wagner 2017)
 #
 # Carlini and Wagner do not bound the change. They ask for the smallest one that
-# succeeds: for the minimum of its size plus a price $c$ on the lead that is missing,
+# succeeds. As long as the true label $y$ is ahead of all others, its lead costs $c$ for
+# each unit. The attack minimizes size and cost together:
 #
 # $$\min_{x'} \; \lVert x' - x \rVert_2^2 + c \, \max\bigl(z_y - \max_{j \ne y} z_j,
 # \; 0\bigr). \tag{12.5}$$
@@ -413,9 +416,9 @@ assert loud > masked["regular"] + 0.3
 #
 # Could this have been noticed without a stronger attack at hand? Yes. Some numbers
 # cannot come out of a sound evaluation (Carlini et al. 2019): an accuracy that stays up
-# without any bound, or images made for another network that do more harm.
-# `checklist` repeats an attack with one thing changed at a time. It judges the attack
-# that is handed in, so here is PGD with the usual gradient.
+# without any bound, or images made for another network that do more harm. `checklist`
+# repeats an attack with one thing changed at a time. It judges the attack that is
+# handed in, so here is PGD with the usual gradient.
 
 
 # %%
@@ -440,8 +443,8 @@ assert set(usual.failed) >= {"zero gradients", "gradient", "no bound", "transfer
 # is not made weaker by going on. No single line is enough. With PGD on the margin, the
 # same network passes these four lines, and so does the regular one. (Now and then
 # "restarts" fails there: ten steps from one start leave a few images that other starts
-# find.) That an attack passes does not prove it strong. That it fails proves its
-# numbers worthless.
+# find.) An attack that passes is not proved to be strong. But the numbers of one that
+# fails these four lines are not to be believed.
 
 # %%
 for name in ("student", "regular"):
@@ -460,9 +463,11 @@ for name in ("student", "regular"):
 # Defensive distillation trains with logits divided by $T$ and then drops the $T$, so
 # that the logits are about $T$ times too large. In float32 the softmax then rounds to
 # 0 and 1, and a gradient taken through it is zero. Four attacks that do not go through
-# the saturated softmax break it. **Gradient masking is not robustness**: before
-# believing a defense, count the zero gradients, try an attack that needs none, check
-# that more $\varepsilon$ always does more harm, and adapt the attack to the defense.
+# the saturated softmax break it, and the smallest change that fools it is no larger
+# than on the regular network. A checklist finds the broken attack without knowing a
+# better one. **Gradient masking is not robustness**: before believing a defense, count
+# the zero gradients, try an attack that needs none, check that nothing stays right
+# without a bound, and adapt the attack to the defense.
 #
 # ## Exercises
 #

@@ -7,10 +7,10 @@
 #
 # You will:
 #
-# - turn FGSM on a linear model round, and get the exact distance to the next label;
+# - turn FGSM on a linear model around, and get the exact distance to the next label;
 # - carry a box of images through a network, and prove that none of them is misread;
 # - bound a ReLU by two lines, and carry the lines back to the pixels;
-# - decide a tiny network exactly, and see why a large one cannot be decided so;
+# - decide a tiny network exactly, and see why this does not work for a large one;
 # - train a network so that it can be proved, and draw the sandwich: proved, true,
 #   attacked.
 #
@@ -105,7 +105,8 @@ measured("A7", "linear: median exact radius", np.median(rho[right]), form=".4f")
 # %% [markdown]
 # That is as good as it gets: one formula, and (18.1) holds with equality. With ReLUs
 # between the layers there is no such formula. To decide one image exactly is
-# NP-complete (Katz et al. 2017). But a *lower* bound of the margin is cheap.
+# NP-complete (Katz et al. 2017): every known algorithm takes, in the worst case, time
+# that grows exponentially with the network. But a *lower* bound of the margin is cheap.
 #
 # ## Intervals
 #
@@ -119,8 +120,8 @@ measured("A7", "linear: median exact radius", np.median(rho[right]), form=".4f")
 # So the outputs lie in a box with center $W\mu + b$ and radius $|W| r$. ReLU never
 # falls, so it maps the ends of an interval to the ends. Repeat from layer to layer:
 # that is interval bound propagation. At the last layer ask for the margins $m_j = z_y -
-# z_j$ at once, since each is one linear function of the hidden values, with weights
-# $c_j = W_y - W_j$:
+# z_j$ at once (one for each label $j$; lesson 1 takes all $j$ together). Each is one
+# linear function of the hidden values, with weights $c_j = W_y - W_j$:
 #
 # $$m_j \; \ge \; c_j \cdot \mu + b_y - b_j - |c_j| \cdot r . \tag{18.5}$$
 #
@@ -180,10 +181,10 @@ for name, share in shares.items():
 assert shares["proved by intervals"] < shares["PGD failed"] - 0.1
 
 # %% [markdown]
-# At a fifth of our $\varepsilon$ there is a wide gap between proof and attack. Who is
-# to blame? Intervals forget that all values come from the *same* image. Two hidden
-# units may rise together, and their difference stays small. The box allows one to be at
-# its top while the other is at its bottom.
+# At a fifth of our $\varepsilon$ there is a wide gap between proof and attack. What
+# makes it wide? Intervals forget that all values come from the *same* image. Two hidden
+# units may rise together, so that their difference stays small. The box allows one to
+# be at its top while the other is at its bottom.
 #
 # ## Lines
 #
@@ -274,10 +275,11 @@ assert share <= shares["PGD failed"]
 # What is not proved may still be safe.
 #
 # **Rounding.** A proof about real numbers says nothing yet about a computer's numbers.
-# A sum of $n$ products in floating point is wrong by up to $n u \sum |w_i a_i|$, $u =
-# 2^{-24}$ in float32, and depends on the order. The library adds this to every bound,
-# layer by layer, so that it holds for the network as real numbers *and* as computed.
-# Look at $\varepsilon = 0$, where only rounding is left.
+# A sum of $n$ products in floating point depends on the order of the sum. It is wrong
+# by up to $n u \sum |w_i a_i|$, to first order in $u$, with $u = 2^{-24}$ in float32.
+# The library allows for this in every bound, layer by layer. So a bound holds for the
+# network as real numbers *and* as computed. Look at $\varepsilon = 0$, where only
+# rounding is left.
 
 # %%
 one_by_one = np.concatenate([to_numpy(regular(x[i : i + 1])) for i in range(len(x))])
@@ -454,8 +456,9 @@ assert counts[example] > 3
 #
 # $$\kappa \, L + (1 - \kappa) \, \hat L(\varepsilon), \tag{18.10}$$
 #
-# and begin gently. An untrained network has so wide intervals that only a constant
-# answer has a small $\hat L$. So first $\kappa = 1$ (regular training), and then
+# and begin gently. The intervals of an untrained network are so wide that only a nearly
+# constant answer has a small $\hat L$, and training stays near it for long (exercise
+# 18.4). So first $\kappa = 1$ (regular training), and then
 # $\varepsilon$ grows from 0 and $\kappa$ falls to $1/2$, both linearly.
 
 # %%
@@ -557,15 +560,17 @@ assert proved["intervals inside"][0] > proved["regular"][0] - 0.1
 # network withstands is proved, against everyone.
 #
 # A guarantee has limits, too. It holds for this ball only: this norm, this
-# $\varepsilon$. It says that the *answer stays*, not that it is right for an image out
-# of the ball. And a small ball around a test image is not what a camera sees.
+# $\varepsilon$. It says nothing about an image outside of the ball, or about one whose
+# true label is not known. And an attacker in front of a camera may change an object by
+# more than a small $\varepsilon$.
 #
 # ## Summary
 #
 # For a linear model the distance to the next label is a formula, and attack and proof
 # meet. For a network, intervals or lines give a lower bound of the margin on the whole
-# ball, lines the better one, and it holds for every attacker. Between what is proved
-# and what was attacked lies the truth, which splitting finds for tiny networks only.
+# ball, lines the better one, and it holds against every attacker. Between what is
+# proved and what was attacked lies the truth, which splitting finds for tiny networks
+# only.
 # Training on the bounds themselves makes the band narrow, where adversarial training
 # leaves it wide.
 #

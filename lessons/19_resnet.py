@@ -10,7 +10,7 @@
 # - see what becomes of a gradient in forty layers, and why a shortcut saves it;
 # - derive the gradient of batch normalization, and write it in six lines;
 # - train a residual network, and attack it as any other;
-# - find the mistake that gives an image another attack in other company;
+# - see how one forgotten switch makes an image's attack depend on its batch;
 # - read weights that PyTorch wrote, and attack a model of another framework.
 #
 # Document E attacks a ResNet-18, a network of 18 layers with weights that had learned
@@ -111,8 +111,8 @@ assert 0.4 < per_layer < 0.6
 # Here the residual gradient even grows, by the many products in (19.2), and so do the
 # numbers on the way forward. That is what the second idea is for.
 #
-# A branch that says nothing changes nothing: the block is the identity, to the last
-# bit, and so is its gradient.
+# A branch that returns zero changes nothing. For points without negative values the
+# block is then the identity, to the last bit, and so is its gradient.
 
 # %%
 silent = Dense(64, 64, rng=0)
@@ -125,9 +125,9 @@ assert (pull(points) == points).all()
 # %% [markdown]
 # ## Batch normalization
 #
-# Each layer's outputs are brought back to mean 0 and
-# deviation 1, channel by channel, over the $m$ numbers that the channel has in a batch
-# (for images, $m = N \cdot H \cdot W$):
+# Each layer's outputs are brought back to mean 0 and deviation 1, channel by channel,
+# over the $m$ numbers that the channel has in a batch (for images, $m = N \cdot H \cdot
+# W$):
 #
 # $$\mu = \frac1m \sum_i x_i, \quad \sigma^2 = \frac1m \sum_i (x_i - \mu)^2, \quad
 # \hat x_i = \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}}, \quad y_i = \gamma \hat x_i
@@ -142,7 +142,8 @@ assert (pull(points) == points).all()
 # = \frac{1}{2s} \cdot \frac{2 (x_i - \mu)}{m} = \frac{\hat x_i}{m}, \tag{19.4}$$
 #
 # (in $\partial \sigma^2 / \partial x_i$ the part by way of $\mu$ vanishes, because the
-# $x_j - \mu$ sum to zero), the quotient rule gives
+# $x_j - \mu$ sum to zero), the quotient rule gives, with $\delta_{ij}$ being 1 for $i =
+# j$ and else 0,
 #
 # $$\frac{\partial \hat x_j}{\partial x_i} = \frac1s \Bigl( \delta_{ij} - \frac1m -
 # \frac{\hat x_j \hat x_i}{m} \Bigr), \qquad \frac{\partial L}{\partial x_i} = \frac1s
@@ -228,10 +229,10 @@ for name, share in right.items():
 assert right["residual network"] > 0.85
 
 # %% [markdown]
-# Depth and normalization are no defense, as Figure 19.2 says, and Figure 19.3 shows
-# what was made. To the attacker the network is a function with a gradient, like any
-# other. What is made on it moves the CNN less than the CNN's own gradient does: the two
-# networks see with other eyes (lesson 9).
+# Depth and normalization are no defense, as Figure 19.2 shows; Figure 19.3 has some of
+# the images. To the attacker the network is a function with a gradient, like any other.
+# Images made on it harm the CNN less than images made with the CNN's own gradient. This
+# is transfer, and it is the weaker attack (lesson 9).
 
 # %%
 epsilons = np.linspace(0, by_data(sample=0.2, digits=0.3), 6)
@@ -285,8 +286,8 @@ save(
 #
 # In other frameworks a network has a switch, `train()` and `eval()`, and it is easily
 # forgotten. What does an attack in the training mode compute? By (19.5) an image's
-# gradient then depends on the other images of its batch. Attack the same ten images in
-# two companies, in both modes.
+# gradient then depends on the other images of its batch. Attack the same ten images
+# twice, each time in a batch with fifty others, in both modes.
 
 
 # %%
@@ -322,10 +323,11 @@ assert differ["use"] < 0.001
 #
 # ## Weights from elsewhere (E11)
 #
-# ResNet-18 with its weights of ImageNet is a file of 45 MB. Torchvision and timm offer
-# it in the format *safetensors*: a list of names and shapes, then the numbers; unlike a
-# pickle, it cannot run code. PyTorch holds kernels as (out, in, height, width), and
-# calls its layers otherwise:
+# ResNet-18 with its weights of ImageNet is a file of 47 MB. The library timm offers it
+# in the format *safetensors*; its model `resnet18.tv_in1k` has torchvision's weights.
+# Such a file is a list of names and shapes, then the numbers. Unlike a pickle, it
+# cannot run code. PyTorch holds kernels as (out, in, height, width), and has other
+# names for its layers:
 
 # %%
 large = models.resnet18()
@@ -358,10 +360,11 @@ assert there["fc.weight"].shape == (1000, 512)
 #
 # ## A model from elsewhere
 #
-# A network that stays in its own framework is two functions of arrays: logits, and the
-# logits with their pull. `external` makes of them a model that every attack takes. Here
-# the residual network plays the foreigner. It takes images channels first, and tells
-# nothing but numbers. (`help(minadv.external)` has the lines for PyTorch and JAX.)
+# A network that stays in its own framework is two functions of arrays. One returns the
+# logits; the other returns the logits and their pull. `external` makes of them a model
+# that every attack takes. Here the residual network plays the network from elsewhere:
+# it takes images channels first, and only arrays go in and out.
+# (`help(minadv.external)` has the lines for PyTorch and JAX.)
 
 
 # %%
@@ -392,25 +395,31 @@ assert (predict(foreign, abroad.x_adv) == abroad.label).all()
 # %% [markdown]
 # ## Summary
 #
-# A shortcut adds the identity to each layer's Jacobian, so some gradient reaches the
-# input however deep the network is, for training and for the attacker alike. Batch
+# A shortcut adds the identity to each layer's Jacobian. So the gradient has a path to
+# the input around all layers, for training and for the attacker alike. Batch
 # normalization removes from a gradient its mean and its part along the normalized
-# values; in use it is an affine map. The residual network falls to the attacks of
-# lesson 2 without a change. Attack in the mode of use, or an image's attack depends on
-# its company.
+# values; in use it is an affine map. The residual network falls to the attack of lesson
+# 2 without a change. Attack in the mode of use, or an image's attack depends on its
+# batch.
 #
 # ## Exercises
 #
-# 1. Multiply the weights of a convolution before batch normalization by ten. What
-#    becomes of the logits in training, and of the gradient with respect to the weights?
-# 2. In use, batch normalization after a convolution is another convolution. Find its
-#    kernel and its bias, and check the logits.
-# 3. The running averages start at 0 and 1. After how many batches is less than 1 % of
-#    the start left, for $\alpha = 0.1$?
-# 4. Count the weights of ResNet-18 from its shapes.
-# 5. Open question: attack with the gradient of the shortcuts alone, or with the
-#    branches' part scaled down. Do the images transfer better to the CNN? (Wu et al.
-#    find that they do, on ImageNet.)
+# **19.1** (a few lines) Multiply the weights of a convolution before batch
+# normalization by ten. What becomes of the logits in training, and of the gradient with
+# respect to the weights?
+#
+# **19.2** (a few lines) In use, a convolution with batch normalization after it equals
+# one convolution. Find its kernel and its bias, and check the logits.
+#
+# **19.3** (pencil and paper) The running averages start at 0 and 1. Let $\alpha$ be
+# `momentum`, the weight of a new batch. After how many batches is less than 1 % of the
+# start left, for $\alpha = 0.1$?
+#
+# **19.4** (pencil and paper) Count the weights of ResNet-18 from its shapes.
+#
+# **19.5** (open) Attack with the gradient of the shortcuts alone, or with the branches'
+# part scaled down. Do the images transfer better to the CNN? (Wu et al. find that they
+# do, on ImageNet.)
 #
 # ## Read on
 #

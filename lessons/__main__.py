@@ -199,6 +199,8 @@ def main() -> int:
 
     Returns 0; 1 if a lesson failed; 2 for a bad call; 130 after Ctrl-C.
     """
+    if sys.stdout is None:  # closed, by `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     parser, arguments, chosen = _parsed()
     if arguments.list:
         for stream in (sys.stdout, sys.stderr):

@@ -92,31 +92,32 @@ class Shown:
 
 def options(description: str) -> argparse.ArgumentParser:
     """The options that a single lesson and the whole run have in common."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--data",
         choices=DATA,
         default="sample",
-        help="12,000 images of MNIST (embedded), 8x8 digits, or all of MNIST",
+        help="12,000 images of MNIST (embedded), 8x8 digits, or all of MNIST "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=0,
-        help="where all random numbers start: another run of it all",
+        help="where all random numbers start: another run of it all (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--backend",
         choices=("numpy", "cupy"),
-        help="where to compute (unset: MINADV_BACKEND, else numpy)",
+        help="where to compute (default: MINADV_BACKEND, else numpy)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=OUT,
-        help="folder for figures, printed text and trained models",
+        help="folder for figures, printed text and trained models (default: "
+        "%(default)s)",
     )
     return parser
 

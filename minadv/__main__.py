@@ -258,7 +258,7 @@ def load_model(
             make(shape, len(names or data.TEN_DIGITS)), options.weights
         ), shape
     if name == RESNET:
-        raise ValueError("--model resnet18 needs --weights, a file of torchvision's or timm's")
+        raise ValueError("--model resnet18 needs --weights, a .safetensors file such as timm's")
     if options.shape:
         raise ValueError(
             "--shape is for the model of --weights; the one trained on MNIST takes 28 28 1"

@@ -74,7 +74,7 @@ class external:
             return z, lambda g: torch.autograd.grad(z, x, tensor(g), retain_graph=True)[0]
 
         model = minadv.external(forward, vjp, layout="NCHW")
-        minadv.fgsm(model, images, y=labels, eps=8 / 255)
+        minadv.fgsm(model, images, y=labels, eps=8 / 255)  # images (N, H, W, C), of NumPy
 
     JAX, where ``net(x)`` is a function from images to logits::
 

@@ -66,10 +66,11 @@ def load_weights(model: Layer, path) -> Layer:
         The model. It keeps the weights that it had if anything is wrong.
     path : path
         A file that :func:`save_weights` wrote; or a ``.safetensors`` file of PyTorch. For
-        :func:`~minadv.models.residual.resnet18` that is what torchvision and timm offer. For
-        another model, it holds the ``state_dict()`` of a ``torch.nn.Sequential`` of the same
-        layers, those without weights included. PyTorch flattens (C, H, W), and this package
-        (H, W, C). That is accounted for behind a convolution, or a Normalize of C channels.
+        :func:`~minadv.models.residual.resnet18` that is what timm offers (``resnet18.tv_in1k``
+        has torchvision's weights). For another model, it holds the ``state_dict()`` of a
+        ``torch.nn.Sequential`` of the same layers, those without weights included. PyTorch flattens
+        (C, H, W), and this package (H, W, C). That is accounted for behind a convolution, or a
+        Normalize of C channels.
 
     Raises
     ------
@@ -80,6 +81,13 @@ def load_weights(model: Layer, path) -> Layer:
         missing, unknown, or of another shape.
     ModuleNotFoundError
         If ``safetensors`` is needed and not installed.
+
+    Examples
+    --------
+    PyTorch's own files, ``.pth``, are pickles. Convert one where PyTorch is installed::
+
+        state = torch.load("resnet18.pth", weights_only=True)
+        safetensors.torch.save_file(state, "resnet18.safetensors")
     """
     path = check_path("path", path)  # a number would be read as an open file's, and closed
     _check_model(model)
@@ -104,8 +112,12 @@ def _check_model(model):
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _numbers({name: arrays[name] for name in arrays.files})
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):  # NumPy would advise to unpickle it
+                raise ValueError("it is no zip archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return _numbers({name: arrays[name] for name in arrays.files})
     except FileNotFoundError:
         raise
     # What zipfile and NumPy trip over in a damaged file is of a dozen kinds.

@@ -384,3 +384,12 @@ except PermissionError:
     if "no namespaces" in done.stderr:
         pytest.skip("this system has no user namespaces")
     assert done.stdout == "shut in\n", done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback():
+    command = f"{sys.executable} -u -m homework | head -c 1"
+    for _ in range(3):
+        done = subprocess.run(command, shell=True, cwd=stubs.ROOT, capture_output=True)
+        assert (done.stdout, done.stderr) == (b"h", b"")
+    closed = subprocess.run(f"{sys.executable} -m homework >&-", shell=True, cwd=stubs.ROOT)
+    assert closed.returncode == 0

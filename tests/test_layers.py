@@ -358,6 +358,19 @@ class TestSequential:
         shown = repr(Sequential(Dense(2, 3), ReLU()))
         assert shown == "Sequential(\n  0: Dense(weight (2, 3), bias (3,))\n  1: ReLU()\n)"
 
+    def test_repr_of_layers_in_layers_is_indented(self):
+        shown = repr(Sequential(Residual(Sequential(ReLU()))))
+        assert shown.splitlines() == [
+            "Sequential(",
+            "  0: Residual(",
+            "    branch: Sequential(",
+            "      0: ReLU()",
+            "    )",
+            "    shortcut: Sequential()",
+            "  )",
+            ")",
+        ]
+
     def test_parameters_that_do_not_fit_are_all_named_and_none_is_set(self):
         model = self.model()
         before = model.parameters

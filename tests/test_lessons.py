@@ -177,6 +177,10 @@ def test_a_closed_pipe_and_a_poor_terminal_are_no_traceback(copy):
     for _ in range(3):
         done = subprocess.run(command, shell=True, cwd=copy, env=environment, capture_output=True)
         assert done.stderr == b""
+    for command in ("--list", "--data digits --only 1"):
+        command = f"{sys.executable} -m lessons {command} >&-"
+        done = subprocess.run(command, shell=True, cwd=copy, env=environment, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
     numbered(copy, "02_bad", BAD.replace("before", "ε").replace("one is", "ε is"))
     done = small("--only", "2", cwd=copy, PYTHONIOENCODING="cp1252")
     assert "? is not two" in done.stdout

@@ -300,6 +300,13 @@ class TestDamage:
         with pytest.raises(FileNotFoundError, match="nowhere.npz"):
             load_weights(small(), tmp_path / "nowhere.npz")
 
+    def test_a_text_is_refused_without_the_advice_to_unpickle_it(self, tmp_path):
+        path = tmp_path / "w.npz"
+        path.write_text("hello")
+        with pytest.raises(ValueError, match="w.npz is no readable .npz file") as caught:
+            load_weights(small(), path)
+        assert "pickle" not in str(caught.value)
+
     def test_truncated_at_any_length(self, tmp_path):
         path = tmp_path / "w.npz"
         whole = save_weights(small(), path).read_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import numpy as np
 
 __all__ = ["Composite", "Layer", "Sequential"]
@@ -166,8 +168,8 @@ class Sequential(Composite):
         return self._activation_bytes[key]
 
     def __repr__(self):
-        rows = "".join(f"  {i}: {layer!r}\n" for i, layer in enumerate(self.layers))
-        return f"Sequential(\n{rows})"
+        rows = "".join(f"{i}: {layer!r}\n" for i, layer in enumerate(self.layers))
+        return f"Sequential(\n{indent(rows, '  ')})" if rows else "Sequential()"
 
 
 MOST_NAMED = 12  # a file of another network may be wrong in hundreds of names

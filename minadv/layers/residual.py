@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import numpy as np
 
 from minadv import ops
@@ -54,4 +56,5 @@ class Residual(Composite):
         return self(x).nbytes + sum(known(shape, dtype) for known in inside if known)
 
     def __repr__(self):
-        return f"Residual(\n  branch: {self.branch!r}\n  shortcut: {self.shortcut!r})"
+        rows = "".join(f"{name}: {layer!r}\n" for name, layer in self.children().items())
+        return f"Residual(\n{indent(rows, '  ')})"
