@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
     p = commands.add_parser("check", help="run the public checks on a folder")
     p.add_argument("name")
-    p.add_argument("folder", type=Path)
+    p.add_argument("folder", type=Path, nargs="?", default=Path(), help="this one if not given")
     p.add_argument("--only", default="", help="a check or a part: B2, B")
     p.add_argument("--plain", action="store_true", help="the report in ASCII")
     p.add_argument("--small", action="store_true", help="fewer examples")

@@ -44,7 +44,8 @@ BUGS = (
         {"C1"},
         ("boundary",),
     ),
-    # It stops at no success, and later steps start from rounded images: no check of deepfool holds.
+    # It stops at no success (four steps show that), and later steps start from rounded images: no
+    # check of deepfool holds.
     Bug(
         "label of the current z",
         "running = running[model(z[running]).argmax(axis=1) == y[running]]",

@@ -254,5 +254,5 @@ def write(out: Path):
     axes.set_xticks(marks, [f"{m:g}" for m in marks])
     axes.xaxis.minorticks_off()
     axes.grid(axis="x", color="0.9")
-    axes.set_xlabel("minadv / peer, median and range of all rounds; above 1 minadv is faster")
+    axes.set_xlabel("minadv / peer, median and range; above 1 minadv is faster", fontsize=9)
     figure.savefig(out / "benchmarks.png", dpi=120)
