@@ -112,6 +112,7 @@ def test_rubrics_are_stripped():
         ("import time; time.sleep(100)", "took more than"),
         ("import os; os.kill(os.getpid(), 9)", "ended in f"),
         ("import os; os._exit(0)", "ended in f"),
+        ("import os, time; os.fork() or time.sleep(600); os._exit(0)", "ended in f"),
     ],
 )
 def test_what_ends_a_submission(body, words):

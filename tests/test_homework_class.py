@@ -20,7 +20,7 @@ from homework.grader import classroom, processes
 from homework.grader.classroom import grade_class
 from homework.grader.course import Course
 from homework.grader.selftest import CHEATS
-from homework.grader.stubs import ROOT, solution_source
+from homework.grader.stubs import MARK, ROOT, solution_source, student_questions
 from homework.grader.submissions import files_of, pick, read_zip
 from homework.grader.tables import safe
 
@@ -84,6 +84,17 @@ def submissions(tmp_path):
         (folder / name / "answers.md").write_text(answers)
     (folder / "eve").mkdir()
     return folder
+
+
+def test_a_zip_has_the_name_of_its_student(tmp_path):
+    for name in ("ada", "cleo.zip", "ada.zip"):
+        (tmp_path / name).mkdir() if name == "ada" else (tmp_path / name).write_bytes(zipped({}))
+    found = classroom._submissions(tmp_path)
+    assert {n: p.name for n, p in found.items()} == {
+        "ada": "ada",
+        "cleo": "cleo.zip",
+        "ada.zip": "ada.zip",
+    }
 
 
 def table(folder, out, executor, **options):
@@ -247,10 +258,17 @@ def test_kill_9_and_resume_give_the_same_table(tmp_path, submissions):
 
 
 def test_answers_come_by_question_under_numbers(tmp_path, submissions):
+    given = student_questions((ROOT / "hw2" / "questions.md").read_text())
+    over = given.replace(MARK, "Ben wrote over it", 1)
+    (submissions / "ben" / "answers.md").write_text(over)
     table(submissions, tmp_path, Counting(), only="no such part")
     text = (tmp_path / "answers" / "question1.md").read_text()
     assert "ada thinks so" in text
     assert "Why?" not in text
+    assert "\n\nBen wrote over it\n" in text
+    assert "Show that" not in text
+    assert "(no answer)" in (tmp_path / "answers" / "question4.md").read_text()
+    assert "challenge" not in (tmp_path / "answers" / "question4.md").read_text().lower()
     assert "ada" in (tmp_path / "answers" / "key.csv").read_text()
 
 

@@ -109,10 +109,10 @@ def grade_class(
     """
     homework, reports, times = load(name), out.parent / "reports", times or {}
     reports.mkdir(parents=True, exist_ok=True)
-    paths = sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix == ".zip")
+    paths = _submissions(folder)
     if not paths:
         raise ValueError(f"{folder} holds no folder and no zip")
-    if unknown := {*again, *times} - {p.name for p in paths}:
+    if unknown := {*again, *times} - {*paths}:
         raise ValueError(f"{folder} holds no {', '.join(sorted(unknown))}")
     weights = _weights(seed, out.parent / "courses")
     version = version_of(name) + hashlib.sha256(weights).hexdigest() + f"{seed}:{scale}:{only}"
@@ -125,8 +125,7 @@ def grade_class(
         return name, source, seed, weights, scale, only, factor
 
     rows, answers, waiting = {}, {}, {}
-    for path in paths:
-        student = path.name
+    for student, path in paths.items():
         try:
             files = files_of(path)
             source, why = pick(files, f"{name}.py")
@@ -155,8 +154,16 @@ def grade_class(
         _write_reports(reports, student, row, ascii)
         rows[student] = row
     write_table(out, homework, rows)
-    write_answers(out.parent / "answers", answers, seed)
+    write_answers(out.parent / "answers", name, answers, seed)
     return sum(row["status"] == "not graded" for row in rows.values())
+
+
+def _submissions(folder: Path) -> dict[str, Path]:
+    """``{student: path}``: ``ada`` for the folder ada, or for ada.zip where there is no such
+    folder."""
+    found = {p.name: p for p in sorted(folder.iterdir()) if p.is_dir()}
+    zips = [p for p in sorted(folder.glob("*.zip")) if p.name not in found]
+    return found | {p.name if p.stem in found else p.stem: p for p in zips}
 
 
 def _solve(executor: Executor, path: Path, key: str, arguments: tuple):

@@ -213,11 +213,18 @@ class Sandbox:
                 return pipe.write(view) if view is not None else os.read(pipe.fileno(), 1 << 16)
             if time.monotonic() > self._next_look:  # a program that asks and asks must end, too
                 self._look()
+            ended = (
+                self.process.poll() is not None
+            )  # looked at first: what it wrote is here by then
             lists = ([], [pipe], []) if view is not None else ([pipe], [], [])
             if any(select.select(*lists, 0.1)):
                 if view is not None:
                     return os.write(pipe.fileno(), view[: select.PIPE_BUF])
                 return os.read(pipe.fileno(), 1 << 16)
+            if ended and view is None:  # what it started may hold the pipe open
+                return b""
+            if ended:
+                raise BrokenPipeError
 
     def _look(self):
         """End the child where it is past a limit."""

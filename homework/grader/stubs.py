@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
+MARK = "<!-- your answer -->"  # a student may leave it or write over it
 _BEGIN, _END = re.compile(r"( *)# begin solution: ([A-Z])$"), "# end solution"
 
 
@@ -46,9 +47,7 @@ def stub(solution: str, parts) -> str:
 
 def student_questions(text: str) -> str:
     """The questions without rubrics and model answers, each with a place for the answer."""
-    text = re.sub(
-        r"<!-- rubric -->.*?<!-- end rubric -->\n?", "<!-- your answer -->\n", text, flags=re.S
-    )
+    text = re.sub(r"<!-- rubric -->.*?<!-- end rubric -->\n?", MARK + "\n", text, flags=re.S)
     if "rubric" in text:
         raise ValueError("a rubric does not end")
     return text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from homework.grader.course import Course
 from homework.grader.engine import Homework
-from homework.grader.stubs import ROOT
+from homework.grader.stubs import MARK, ROOT, student_questions
 from minadv.files import write_whole
 
 MEASURED = ("seconds", "cpu_seconds", "peak_mib")
@@ -57,9 +57,17 @@ def questions_of(name: str) -> list[str]:
     return re.findall(r"^## (Question \d+.*)$", text, flags=re.M)
 
 
-def write_answers(folder: Path, answers: dict[str, bytes], seed: str):
+def _own(text: str, ours: set[str]) -> str:
+    """The student's lines: what follows the mark, or all where it is missing, but ``ours``."""
+    text = text.partition(MARK)[2].strip() or text.replace(MARK, "")
+    return "\n".join(line for line in text.splitlines() if line.strip() not in ours).strip()
+
+
+def write_answers(folder: Path, name: str, answers: dict[str, bytes], seed: str):
     """All answers to one question in one file, under numbers instead of names; ``key.csv`` has the
-    names."""
+    names. The homework's own lines are left out, and the place for the answer may be missing."""
+    asked = (ROOT / name / "questions.md").read_text(encoding="utf-8")
+    ours = {line.strip() for line in student_questions(asked).splitlines()} - {""}
     folder.mkdir(parents=True, exist_ok=True)
     students = sorted(answers)
     number = dict(
@@ -67,11 +75,11 @@ def write_answers(folder: Path, answers: dict[str, bytes], seed: str):
     )
     pages: dict[str, list] = {}
     for student in sorted(students, key=lambda s: number[s]):
-        text = answers[student].decode("utf-8", "replace")
-        for piece in re.split(r"^## Question ", text, flags=re.M)[1:]:
+        whole = answers[student].decode("utf-8", "replace")
+        for piece in re.split(r"^## Question ", whole, flags=re.M)[1:]:
             found = re.match(r"\d{1,3}", piece)
             if found:
-                body = piece.partition("<!-- your answer -->")[2].strip() or piece.strip()
+                body = _own(piece.partition("\n")[2], ours) or "(no answer)"
                 pages.setdefault(found[0], []).append(f"## {number[student]}\n\n{body}\n")
     for question, parts in pages.items():
         write_whole(folder / f"question{int(question)}.md", "\n".join(parts).encode())

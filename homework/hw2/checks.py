@@ -110,12 +110,14 @@ def _ends(g: Grading, case):
 
 @worth(15, "both ends are inside the ball, as real numbers, and the bounds", "ball")
 def d1(g: Grading):
-    @g.examples(cases.balls())
-    def _(case):
+    def check(case):
         for name, z, v in _ends(g, case):
             why = cases.within(z, v, case[1], case[2])
             right = g.reference.ball(*case)
             g.expect(not why, f"{name} end {float(z)!r} of x = {float(v)!r}: {why}", right)
+
+    check((np.array([[0.2, 0.3, 0.8]]), 0.1, (0.0, 1.0)))  # 0.2 + 0.1 is rounded up
+    g.examples(cases.balls())(check)
 
 
 @worth(10, "the next number beyond either end is outside", "ball")
