@@ -81,7 +81,7 @@ def thresholds(name: str, only: str, seeds: int, courses: int, scale: str) -> in
     has models of its own, trained here.
     """
     failed = 0
-    print(f"{'':4}{'':42}{'runs':>7}{'limit':>10}{'worst':>10}{'mean':>10}{'sd':>9}{'slack':>8}")
+    print(f"{'':4}{'':42}{'runs':>7}{'limit':>10}{'worst':>10}{'mean':>10}{'sd':>11}{'slack':>10}")
     for check in (c for c in load(name).checks if c.id.startswith(only)):
         found: dict[str, list] = {}
         with on_one_core():
@@ -104,12 +104,12 @@ def _line(check: Check, what: str, rows: np.ndarray) -> int:
     value, limit, sign = rows.T
     slack = sign * (value - limit)  # limits may vary with the run: what counts is the distance
     sd = slack.std()
-    far = f"{slack.mean() / sd:.1f} sd" if sd > 0 else "exact"
+    far = f"{slack.mean() / sd:.1f} sd" if sd > 1e-12 * abs(limit[0]) else "exact"
     worst = slack.argmin()
     cells = [f"{v:.4g}" for v in (limit[worst], value[worst], value.mean(), sd)]
     print(
         f"{check.id:<4}{what:<42}{len(rows):>7}{cells[0]:>10}{cells[1]:>10}{cells[2]:>10}"
-        f"{cells[3]:>9}{far:>8}",
+        f"{cells[3]:>11}{far:>10}",
         flush=True,
     )
     return int((slack < 0).sum())
