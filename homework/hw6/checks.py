@@ -259,7 +259,8 @@ def d1(g: Grading):
 def d2(g: Grading):
     edge = st.sampled_from([v for k in range(8) for v in (float(k), float(np.nextafter(k + 1, 0)))])
     one = st.tuples(edge, edge, st.sampled_from([0.0, 1.0]))
-    _painting(g, st.lists(one, min_size=1, max_size=3).map(lambda v: np.array(v)))
+    apart = st.lists(one, min_size=1, max_size=3, unique_by=lambda v: (int(v[0]), int(v[1])))
+    _painting(g, apart.map(lambda v: np.array(v)))  # which of two wins is D1's question
 
 
 HOMEWORK = Homework(
