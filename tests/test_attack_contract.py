@@ -95,7 +95,6 @@ ATTACKS = {
         pgd,
         {"eps": 0.5, "steps": 4, "restarts": 2, "norm": "l2"},
         searches=True,
-        tolerance=ROUNDING,
     ),
     "deepfool": Attack(deepfool, goals=("y",), searches=True, tolerance=ROUNDING),
     "deepfool linf": Attack(
