@@ -20,6 +20,7 @@ from minadv.windows import (
     output_size,
     padding_widths,
     pair,
+    planes_back,
     windows_of,
 )
 
@@ -47,7 +48,7 @@ def _add_bias(y, b):
     """``y + b``, in place, a whole image at a time: (N, OH, OW, C) as (N, OH·OW·C)."""
     n, oh, ow, c = y.shape
     images = y.reshape(n, oh * ow * c)
-    images += array_module(y).tile(b, oh * ow)
+    images += (array_module(y).zeros((oh * ow, c), dtype=b.dtype) + b).reshape(oh * ow * c)
     return images.reshape(y.shape)
 
 
@@ -64,9 +65,8 @@ def _image_gradient(g, w, shape, stride, widths):
         return _columns_to_output(im2col(framed(g, rest), (kh, kw), stride), turned, shape[1:3])
     places = g.reshape(n, oh * ow, c_out)
     if kw * c_in < SHORT_RUN:
-        columns = w.reshape(-1, c_out) @ places.swapaxes(1, 2)  # (N, kh·kw·C_in, OH·OW)
-        windows = columns.reshape(n, kh, kw, c_in, oh, ow).transpose(0, 4, 5, 1, 2, 3)
-        return col2im(windows, shape, stride, widths)
+        columns = _per_image(places, xp.ascontiguousarray(w.reshape(-1, c_out).T))
+        return planes_back(columns, w.shape[:3], (oh, ow), shape, stride, widths)
     taps = xp.ascontiguousarray(w.transpose(0, 3, 1, 2))  # (kh, C_out, kw, C_in)
 
     def part(i, j, count):

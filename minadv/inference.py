@@ -24,7 +24,7 @@ def logits(model: Callable, x):
     Raises :class:`ValueError` or :class:`TypeError` unless the model returns one row of at least
     two finite floating-point numbers per example.
     """
-    check_function("model", check_model(model), "model(x)", None)
+    check_called_with_images(model)
     return in_chunks(model, lambda part: check_logits(model(part), len(part)), x)
 
 
@@ -39,6 +39,16 @@ def probabilities(model: Callable, x):
     Otherwise as :func:`logits`.
     """
     return ops.softmax(logits(model, x))
+
+
+def check_called_with_images(model: Callable) -> None:
+    """Check that ``model(x)`` is a way to call ``model``.
+
+    What says that it is thread-safe, as this package's layers do, is taken at its word: to read a
+    signature takes longer than a small network does.
+    """
+    if not is_thread_safe(check_model(model)):
+        check_function("model", model, "model(x)", None)
 
 
 def on_a_copy(model: Callable) -> Callable:

@@ -121,8 +121,31 @@ def add_back(part, kernel, places, shape, stride, widths, dtype, xp):
     for i in range(kh):
         for j in range(0, kw, sw):
             count = min(sw, kw - j)
-            x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :count] += part(i, j, count)
+            view = x[:, i : i + sh * oh : sh, j // sw : j // sw + ow, :count]
+            if i < sh and j == 0:  # nothing is there yet
+                view[...] = part(i, j, count)
+            else:
+                view += part(i, j, count)
     return x.reshape(n, top + h + bottom, groups * sw, c)[:, top : top + h, left : left + w]
+
+
+def planes_back(columns, kernel, places, shape, stride, widths):
+    """:func:`col2im` for few channels, plane by plane, so that runs along W are long.
+
+    ``columns``: (N, OH·OW, kh·kw·C). Whole rows are added first, and then kw columns of them.
+    """
+    (kh, kw, c), (oh, ow), (sh, sw) = kernel, places, stride
+    (top, bottom), (left, right) = widths
+    n, h, w, _ = shape
+    xp = array_module(columns)
+    taps = xp.ascontiguousarray(columns.swapaxes(1, 2)).reshape(n, kh, kw * c, oh, ow)
+    rows = xp.zeros((n, kw * c, top + h + bottom, ow), dtype=columns.dtype)
+    for i in range(kh):
+        rows[:, :, i : i + sh * oh : sh] += taps[:, i]
+    x = xp.zeros((n, c, top + h + bottom, left + w + right), dtype=columns.dtype)
+    for j in range(kw):
+        x[..., j : j + sw * ow : sw] += rows[:, j * c : (j + 1) * c]
+    return x[:, :, top : top + h, left : left + w].transpose(0, 2, 3, 1)
 
 
 def col2im(windows, shape, stride, widths):

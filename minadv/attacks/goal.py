@@ -12,8 +12,8 @@ import numpy as np
 from minadv import losses
 from minadv.autograd import vjp
 from minadv.backend import Array, array_module, like
-from minadv.checks import check_array, check_function
-from minadv.inference import check_logits
+from minadv.checks import check_array
+from minadv.inference import check_called_with_images, check_logits
 from minadv.numerics import rows
 from minadv.parallel import in_chunks
 
@@ -98,8 +98,7 @@ def score_gradient(
     Another ``score``, from ``scores.py`` say, is called as ``score(goal, logits, *alongside)``;
     ``alongside`` are arrays with one row per image.
     """
-
-    check_function("model", model, "model(x)", None)
+    check_called_with_images(model)
 
     def ascent(x, label, *alongside):
         part = replace(goal, label=label)
