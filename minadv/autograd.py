@@ -80,7 +80,8 @@ def vjp(f: Callable, *xs):
 
     ``pull`` may be called repeatedly. It returns one array for one ``x`` and a tuple for several,
     each new, in the shape and dtype of its ``x`` (zeros where ``f`` does not depend on it). ``g``
-    has the shape of ``value``.
+    has the shape of ``value``. ``pull(g, out)`` writes into the arrays ``out``, one for each ``x``,
+    and returns these.
 
     Raises :class:`TypeError` if an ``x`` is not a floating-point array or is a Tensor, if ``f``
     does not return an array, or if ``f`` uses a Tensor of an outer ``vjp`` (only first
@@ -97,11 +98,11 @@ def vjp(f: Callable, *xs):
     if not hasattr(value, "dtype"):
         raise TypeError(f"f must return one array, got {type(value).__name__}")
 
-    def pull(g):
+    def pull(g, out=None):
         g = array_module(value).asarray(g, dtype=value.dtype)
         if g.shape != value.shape:
             raise ValueError(f"g must have the shape of the value, {value.shape}, got {g.shape}")
-        gradients = _backward(output, g, inputs)
+        gradients = _backward(output, g, inputs, out)
         return gradients[0] if len(gradients) == 1 else tuple(gradients)
 
     return value, pull
@@ -123,8 +124,8 @@ def _differentiable(x, position: int):
     return array_module(x).asarray(x)
 
 
-def _backward(output, g, inputs: list[Tensor]) -> list:
-    """The gradient for each input.
+def _backward(output, g, inputs: list[Tensor], out=None) -> list:
+    """The gradient for each input, in ``out`` if given. A rule's own array is never handed out.
 
     Visit nodes newest first: by the time a node is reached, all contributions to its gradient have
     arrived. Tensors are the keys, by identity: their ``==`` compares values, but it is assigned to
@@ -151,15 +152,17 @@ def _backward(output, g, inputs: list[Tensor]) -> list:
             "f depends on a Tensor that is already being differentiated: "
             "minadv differentiates once (first order only)"
         )
-    xps = [array_module(x.value) for x in inputs]
-    return [
-        xp.array(gradients[x]) if x in gradients else xp.zeros_like(x.value)
-        for x, xp in zip(inputs, xps, strict=True)
-    ]
+    if out is None:
+        out = [array_module(x.value).empty_like(x.value) for x in inputs]
+    for x, place in zip(inputs, out, strict=True):
+        place[...] = gradients.get(x, 0)
+    return out
 
 
-def value_and_grad(f: Callable, *xs):
+def value_and_grad(f: Callable, *xs, out=None):
     r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number; a tuple of gradients if several xs.
+
+    With ``out``, arrays like ``xs``, the gradients are written there.
 
     Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use
     :func:`vjp`.
@@ -167,7 +170,7 @@ def value_and_grad(f: Callable, *xs):
     value, pull = vjp(f, *xs)
     if value.size != 1:
         raise ValueError(f"f must return one number, got shape {value.shape}: sum it, or use vjp")
-    return value, pull(array_module(value).ones_like(value))
+    return value, pull(array_module(value).ones_like(value), out)
 
 
 def grad(f: Callable, *xs):

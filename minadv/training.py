@@ -306,24 +306,26 @@ class _Weights:
         arrays = list({id(array): array for array in own.values()}.values())
         self.vector = array_module(*arrays).concatenate([array.reshape(-1) for array in arrays])
         ends = np.cumsum([array.size for array in arrays]).tolist()
-        self.slices = [slice(end - a.size, end) for end, a in zip(ends, arrays, strict=True)]
-        self.views = [
-            self.vector[s].reshape(a.shape) for s, a in zip(self.slices, arrays, strict=True)
+        self.places = [
+            (slice(end - a.size, end), a.shape) for end, a in zip(ends, arrays, strict=True)
         ]
+        self.views = self.split(self.vector)
         number = {id(array): i for i, array in enumerate(arrays)}
         self.number = {name: number[id(array)] for name, array in own.items()}
         model.parameters = self.by_name(self.views)
+
+    def split(self, vector) -> list:
+        """A view of ``vector`` for each array, in its shape."""
+        return [vector[place].reshape(shape) for place, shape in self.places]
 
     def by_name(self, arrays) -> dict:
         return {name: arrays[i] for name, i in self.number.items()}
 
     def gradient(self, f: Callable):
         """``(value, gradient)`` of ``f(parameters)``, the gradient as one vector."""
-        value, parts = value_and_grad(lambda *arrays: f(self.by_name(arrays)), *self.views)
         gradient = array_module(self.vector).empty_like(self.vector)
-        parts = parts if len(self.views) > 1 else (parts,)
-        for s, part in zip(self.slices, parts, strict=True):
-            gradient[s] = part.reshape(-1)
+        out = self.split(gradient)
+        value, _ = value_and_grad(lambda *arrays: f(self.by_name(arrays)), *self.views, out=out)
         return value, gradient
 
 
