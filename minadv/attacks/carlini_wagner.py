@@ -17,7 +17,7 @@ from minadv.attacks.scores import lead, least_lead
 from minadv.backend import Array, array_module
 from minadv.checks import check_count, check_images, check_number, largest_size
 from minadv.numerics import each, rows
-from minadv.parallel import LEAST, in_chunks
+from minadv.parallel import in_chunks
 
 # Values at a bound are moved inside by this share: with the 1e-6 of the authors' code, black pixels
 # take five hundred steps to become visible. As there: until an image succeeds, its c grows by
@@ -97,9 +97,7 @@ def carlini_wagner(
     done = goal.reached(logits.argmax(axis=1)) & (lead(goal, logits) >= kappa)
     running = xp.flatnonzero(~done)
     warn_of_zero_gradients(g[running], len(x))
-    x_adv[running], taken[running] = in_chunks(
-        model, search, x[running], goal.label[running], most=LEAST
-    )  # thousands of passes each: with small chunks few images occupy all cores, too
+    x_adv[running], taken[running] = in_chunks(model, search, x[running], goal.label[running])
     return AttackResult.judge(model, x, x_adv, goal, taken)
 
 
