@@ -213,8 +213,8 @@ sure = confidence(model, forged.x_adv)
 def nearest(x):
     """The Euclidean distance of each image to the nearest of 1,000 training images."""
     known = to_numpy(d.x_train[:1000], dtype=float).reshape(1000, -1)
-    x = to_numpy(x, dtype=float).reshape(len(x), 1, -1)
-    return np.sqrt(((x - known) ** 2).sum(axis=2)).min(axis=1)
+    rows = to_numpy(x, dtype=float).reshape(len(x), -1)
+    return np.array([np.sqrt(((r - known) ** 2).sum(axis=1)).min() for r in rows])
 
 
 typical, strange = (
@@ -376,7 +376,7 @@ figure = plotting.images(found, labels=read, confidences=surely, columns=8)
 names = ["start", *[f"λ = {weight:g}" for weight in grid], "x_ref"]
 for ax, name in zip(figure.axes, names, strict=False):
     ax.set_xlabel(name)
-prices = np.geomspace(grid[0], grid[-1], 26)
+prices = np.geomspace(grid[0], grid[-1], 20)
 descents = [
     forge(
         model,

@@ -78,7 +78,10 @@ size, count = 16, 5000  # the same for all choices of --data
 species = leaves(count, task="species", size=size, rng=seed())
 health = leaves(count, size=size, rng=seed(1))
 shape = (size, size, 3)
-x, y = health.x_test[:1000], health.y_test[:1000]
+learned, answers = health.x_train, health.y_train  # for training
+x, y = health.x_test[:1000], health.y_test[:1000]  # for all that is measured
+seen = {leaf.tobytes() for leaf in to_numpy(learned)}
+assert not any(leaf.tobytes() in seen for leaf in to_numpy(x))
 
 drawn = leaves(30, size=64, rng=seed(1))
 picked = [np.flatnonzero(to_numpy(drawn.y_train) == k)[:4] for k in (0, 1)]
@@ -111,10 +114,10 @@ def by_transfer(name, whole, epochs, rate):
     how = {"batch_size": 16, "optimizer": Adam(rate), "rng": seed()}
     x, y = species.x_train, species.y_train
     base = trained(f"species-{name}", whole, x, y, epochs=epochs, **how)[:-1]
-    features = logits(base, health.x_train)  # (N, D)
+    features = logits(base, learned)  # (N, D)
     head = Sequential(Dense(features.shape[1], 2, rng=seed()))
     how = {"batch_size": 64, "optimizer": Adam(0.01), "rng": seed()}
-    head = trained(f"health-{name}", head, features, health.y_train, epochs=20, **how)
+    head = trained(f"health-{name}", head, features, answers, epochs=20, **how)
     return Sequential(*base, *head)
 
 
@@ -145,6 +148,8 @@ attacked, noisy = fgsm(f, x, y=y, eps=tiny), uniform_noise(x, eps=tiny, rng=seed
 after, by_noise = accuracy(f, attacked.x_adv, y), accuracy(f, noisy, y)
 measured("C5", "f's accuracy under FGSM, ε = 0.01, T = 1", after, form=".1%")
 measured("C5", "f's accuracy under noise, ε = 0.01", by_noise, form=".1%")
+for images in (attacked.x_adv, noisy):  # both move values by ε, and by no more
+    assert abs(float(abs(images - x).max()) - tiny) < 1e-6
 assert after < right["f"] - 0.05
 assert by_noise > right["f"] - 0.03
 assert by_noise > after + 0.05
@@ -381,6 +386,10 @@ sources = {
     "random signs": lambda e: np.clip(some + np.float32(e) * coins, 0, 1),
     "uniform noise": lambda e: uniform_noise(some, eps=e, rng=seed(5)),
 }
+for source in sources.values():  # a fair comparison: each uses all of ε, and no more
+    made = source(0.05)
+    moved = abs(getattr(made, "x_adv", made) - some)
+    assert abs(float(moved.max()) - 0.05) < 1e-4
 on_f = {
     name: accuracy_curve(f, source, its, epsilons) for name, source in sources.items()
 }

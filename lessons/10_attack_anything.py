@@ -221,8 +221,12 @@ assert arrived["pgd"] > arrived["fgsm"] + 0.02
 # %%
 source = from_8bit(to_8bit(x[:300]))  # images as they come from files
 before = predict(model, source)
-result = deepfool(model, source, y=before)
-made = result.x_adv
+overshoots = np.array([0.0, 0.01, 0.02, 0.05, 0.1, 0.2])
+by_deepfool = {
+    overshoot: deepfool(model, source, y=before, overshoot=float(overshoot))
+    for overshoot in overshoots
+}
+made = by_deepfool[0.02].x_adv  # the usual overshoot; see below
 rounded = from_8bit(to_8bit(made))
 moved = to_numpy(
     margin(logits(model, rounded), before) - margin(logits(model, made), before),
@@ -251,10 +255,8 @@ assert np.abs(moved).max() < 0.7 * worst.max()
 # compares the two.
 
 # %%
-overshoots = np.array([0.0, 0.01, 0.02, 0.05, 0.1, 0.2])
 undone = {"rounded": [], "cut off": []}
-for overshoot in overshoots:
-    result = deepfool(model, source, y=before, overshoot=float(overshoot))
+for result in by_deepfool.values():
     cut = from_8bit((255 * result.x_adv).astype("uint8"))
     won = int(result.success.sum())
     kept = int(survives_8bit(model, result, y=before).sum())
@@ -288,7 +290,7 @@ assert sum(undone["cut off"]) > sum(undone["rounded"])
 # the `.npy` file. The next picture is the one that rounding carries back furthest.
 
 # %%
-result = deepfool(model, source, y=before, overshoot=0.0)
+result = by_deepfool[0.0]
 again = from_8bit(to_8bit(result.x_adv))
 lost = to_numpy(margin(logits(model, again), before), dtype=float)
 worst_one = int(np.where(to_numpy(result.success), lost, -np.inf).argmax())

@@ -44,6 +44,7 @@ from minadv.defenses.detection import (
 )
 from minadv.defenses.vae import negative_elbo
 from minadv.evaluation import accuracy, auc, predict, roc_curve
+from minadv.parallel import asking
 
 d = dataset()
 model = trained_cnn()
@@ -203,7 +204,8 @@ bad = to_numpy(attacked.success)  # what the classifier falls for
 
 def behind(vae):
     """The classifier, shown what ``vae`` makes of an image."""
-    return lambda x: model(vae.reconstruct(x))
+    # `asking` names the models inside, so that all cores are used
+    return asking(lambda x: model(vae.reconstruct(x)), model, vae)
 
 
 direct = accuracy(model, attacked.x_adv, y)
@@ -611,7 +613,10 @@ beta = np.linalg.solve(kernel + 0.1 * np.eye(2 * n), sides).astype(a.dtype)
 
 
 def safety_score(quantize):
-    return lambda x: ops.exp(-gamma * squared(quantize(hidden(x)), known)) @ beta
+    def score(x):
+        return ops.exp(-gamma * squared(quantize(hidden(x)), known)) @ beta
+
+    return asking(score, hidden)
 
 
 def hard_codes(a):

@@ -40,6 +40,7 @@ from minadv.defenses.detection import Detector, Guarded, reconstruction_score
 from minadv.defenses.rbf import RBF, disagreement, rbf_network
 from minadv.evaluation import accuracy, confidence, predict, probabilities
 from minadv.losses import margin
+from minadv.parallel import asking
 
 d = dataset()
 model = trained_cnn()
@@ -251,7 +252,7 @@ seconds = {
     "RBF network": rbf,
     "document B's network": trained_mlp(),
     "twin": twin,
-    "reading of the drawing": lambda x: model(vae.reconstruct(x)),
+    "reading of the drawing": asking(lambda x: model(vae.reconstruct(x)), model, vae),
 }
 scores = {name: disagreement(model, f) for name, f in seconds.items()}
 scores["autoencoder, lesson 14"] = reconstruction_score(vae)

@@ -244,7 +244,7 @@ for eps in epsilons:
     accuracy["CNN"].append(float((own.label == y).mean()))
     moved = float((predict(cnn, made.x_adv) == y).mean())
     accuracy["CNN, images made on the other"].append(moved)
-strongest = float(epsilons[-1])
+strongest = float(epsilons[-1])  # that of the last images made
 for name, shares in accuracy.items():
     measured("E11", f"right at the largest ε, {name}", shares[-1], form=".1%")
 figure = plotting.curves(
@@ -265,7 +265,6 @@ assert accuracy["residual network"][-1] < right["residual network"] / 2
 assert accuracy["CNN, images made on the other"][-1] > accuracy["CNN"][-1] + 0.1
 
 # %%
-made = fgsm(resnet, x, y=y, eps=strongest)
 shown = np.flatnonzero(to_numpy(made.success))[:6]
 figure = plotting.images(
     np.concatenate([to_numpy(x)[shown], to_numpy(made.x_adv)[shown]]),

@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -30,6 +31,7 @@ from minadv import data as datasets
 from minadv import models, plotting, training
 from minadv.defenses.vae import VAE, negative_elbo
 from minadv.layers import Layer
+from minadv.parallel import one_blas_thread
 
 HERE = Path(__file__).resolve().parent
 # In a checkout beside the lessons; an installed package is no place to write to.
@@ -149,6 +151,7 @@ def lesson_name(script: Path) -> str:
 def _settings() -> Settings:
     """From the command line if a lesson is run by itself, else the defaults."""
     if in_kernel():
+        _one_thread.__enter__()
         notebook = os.environ.get(
             "JPY_SESSION_NAME", "notebook"
         )  # Jupyter says so, VS Code does not
@@ -170,6 +173,7 @@ def _settings() -> Settings:
         source=source,
     )
     start(parser, arguments)
+    _one_thread.__enter__()
     return result
 
 
@@ -198,6 +202,8 @@ def _load(name: str) -> datasets.Dataset:
     }[name]()
 
 
+# A lesson run by itself computes as in the run of all: see pages/cells.py's execute.
+_one_thread = one_blas_thread()
 settings = _settings()
 
 
@@ -473,7 +479,9 @@ def _png(frame) -> bytes:
     screen."""
     content = io.BytesIO()
     if isinstance(frame, Figure):
-        frame.savefig(content, format="png", dpi=100)
+        canvas = FigureCanvasAgg(frame)
+        canvas.draw()  # once; `savefig` would also lay it out twice
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(content, "png")
     else:
         pixels = np.asarray(minadv.to_numpy(frame), dtype=float)
         pixels = np.round(255 * pixels.clip(0, 1)).astype(np.uint8)

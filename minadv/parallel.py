@@ -24,6 +24,7 @@ from minadv.machine import cores as _cores
 from minadv.machine import one_blas_thread, reuse_memory
 
 __all__ = [
+    "asking",
     "chunk_size",
     "in_chunks",
     "is_thread_safe",
@@ -78,6 +79,30 @@ class thread_safe:
 def is_thread_safe(model: Callable) -> bool:
     """Whether ``model`` says that it may be asked by several threads at once."""
     return getattr(model, "thread_safe", False) is True
+
+
+class asking:
+    """``f``, a function of a batch that asks ``models``: as thread-safe as they are.
+
+    So a score or a defense that is built on this package's layers uses all cores, as they do. ``f``
+    itself must keep no state.
+    """
+
+    def __init__(self, f: Callable, *models: Callable):
+        self.f, self.models = f, models
+
+    @property
+    def thread_safe(self) -> bool:
+        return all(map(is_thread_safe, self.models))
+
+    def __call__(self, x):
+        return self.f(x)
+
+    def activation_bytes(self, shape: tuple, dtype) -> int:
+        """What one example needs in all models (for :func:`chunk_size`)."""
+        unknown = UNKNOWN_MODEL * int(np.prod(shape)) * np.dtype(dtype).itemsize
+        known = (getattr(model, "activation_bytes", None) for model in self.models)
+        return sum(f(shape, dtype) if f else unknown for f in known)
 
 
 # --- chunks

@@ -720,3 +720,18 @@ class TestCores:
         assert machine.cores() == 1
         monkeypatch.setattr(machine, "_quota", lambda: math.inf)
         assert machine.cores() >= 1
+
+
+def test_a_function_that_asks_models_is_as_thread_safe_as_they_are():
+    model = cnn((8, 8, 1), rng=0)
+    x = np.random.default_rng(0).random((40, 8, 8, 1), dtype=np.float32)
+    twice = parallel.asking(lambda x: model(x) + model(x), model, model)
+    assert parallel.is_thread_safe(twice)
+    assert twice.activation_bytes(x.shape[1:], x.dtype) == 2 * model.activation_bytes(
+        x.shape[1:], x.dtype
+    )
+    np.testing.assert_allclose(parallel.in_chunks(twice, twice, x), twice(x), rtol=1e-4, atol=1e-5)
+    other = parallel.asking(twice, model, lambda x: x)  # nobody knows what this one does
+    assert not parallel.is_thread_safe(other)
+    known = model.activation_bytes(x.shape[1:], x.dtype)
+    assert other.activation_bytes(x.shape[1:], x.dtype) == known + 32 * x[:1].nbytes

@@ -12,6 +12,8 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minadv.parallel import one_blas_thread
+
 
 @dataclass
 class Cell:
@@ -65,7 +67,8 @@ class _Recorder(io.TextIOBase):
 def execute(script: Path, settings) -> tuple[list[Cell], BaseException | None]:
     """Run a lesson once, in this process, and return its cells with their outputs, and its error.
 
-    Ctrl-C is not an output: it goes on to the caller.
+    Ctrl-C is not an output: it goes on to the caller. Matrix products use one thread: those of the
+    lessons are small, and where another program keeps a core busy, each of them waits for it.
     """
     text = script.read_text(encoding="utf-8")
     cells, recorder = split(text), _Recorder()
@@ -74,7 +77,8 @@ def execute(script: Path, settings) -> tuple[list[Cell], BaseException | None]:
     module.__file__ = str(script)
     outer, sys.modules["__main__"] = sys.modules["__main__"], module
     try:
-        with contextlib.redirect_stdout(recorder), warnings.catch_warnings():
+        output = contextlib.redirect_stdout(recorder)
+        with output, warnings.catch_warnings(), one_blas_thread():
             for count, cell in enumerate((c for c in cells if c.kind == "code"), 1):
                 recorder.outputs, cell.count = cell.outputs, count
                 try:

@@ -19,7 +19,7 @@ from minadv.autograd import raw
 from minadv.backend import array_module
 from minadv.checks import check_array, check_number, check_reals
 from minadv.defenses.vae import VAE
-from minadv.parallel import in_chunks
+from minadv.parallel import asking, in_chunks
 
 __all__ = ["Detector", "Guarded", "divergence", "reconstruction_score", "threshold_at"]
 
@@ -60,7 +60,7 @@ def reconstruction_score(vae: VAE) -> Callable:
     *own* reconstruction. D10 speaks of the divergence "between clean and adversarial sample", but
     a detector never sees the clean one.
     """
-    return lambda x: divergence(x, vae.reconstruct(x))
+    return asking(lambda x: divergence(x, vae.reconstruct(x)), vae)
 
 
 def threshold_at(scores, false_positive_rate: float) -> float:
@@ -152,6 +152,15 @@ class Guarded:
     def __init__(self, model: Callable, detector: Detector, *, sharpness: float = 10.0):
         self.model, self.detector = model, detector
         self.sharpness = check_number("sharpness", sharpness, above=0)
+
+    @property
+    def thread_safe(self) -> bool:
+        """As the model and the score are (see :mod:`minadv.parallel`)."""
+        return asking(self, self.model, self.detector.score).thread_safe
+
+    def activation_bytes(self, shape: tuple, dtype) -> int:
+        """What one example needs (for :func:`minadv.parallel.chunk_size`)."""
+        return asking(self, self.model, self.detector.score).activation_bytes(shape, dtype)
 
     def __call__(self, x):
         z = self.model(x)

@@ -19,6 +19,7 @@ from minadv.autograd import raw
 from minadv.backend import asarray, to_numpy
 from minadv.checks import check_array, check_count, check_number, check_rng
 from minadv.layers import Dense, Flatten, Layer, Sequential
+from minadv.parallel import asking
 
 __all__ = ["RBF", "disagreement", "rbf_network"]
 
@@ -124,4 +125,4 @@ def disagreement(model: Callable, second: Callable) -> Callable:
         z, w = model(x), second(x)
         return ops.sum(ops.softmax(z) * (ops.log_softmax(z) - ops.log_softmax(w)), axis=1)
 
-    return score
+    return asking(score, model, second)
