@@ -102,6 +102,9 @@ def vjp(f: Callable, *xs):
         g = array_module(value).asarray(g, dtype=value.dtype)
         if g.shape != value.shape:
             raise ValueError(f"g must have the shape of the value, {value.shape}, got {g.shape}")
+        shapes = [x.value.shape for x in inputs]
+        if out is not None and (given := [place.shape for place in out]) != shapes:
+            raise ValueError(f"out must hold arrays of the shapes {shapes}, got {given}")
         gradients = _backward(output, g, inputs, out)
         return gradients[0] if len(gradients) == 1 else tuple(gradients)
 
@@ -159,10 +162,8 @@ def _backward(output, g, inputs: list[Tensor], out=None) -> list:
     return out
 
 
-def value_and_grad(f: Callable, *xs, out=None):
+def value_and_grad(f: Callable, *xs):
     r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number; a tuple of gradients if several xs.
-
-    With ``out``, arrays like ``xs``, the gradients are written there.
 
     Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use
     :func:`vjp`.
@@ -170,7 +171,7 @@ def value_and_grad(f: Callable, *xs, out=None):
     value, pull = vjp(f, *xs)
     if value.size != 1:
         raise ValueError(f"f must return one number, got shape {value.shape}: sum it, or use vjp")
-    return value, pull(array_module(value).ones_like(value), out)
+    return value, pull(array_module(value).ones_like(value))
 
 
 def grad(f: Callable, *xs):

@@ -46,6 +46,13 @@ class TestValueAndPull:
         np.testing.assert_allclose(pull(g + 2 * h), first + 2 * pull(h), rtol=1e-13)
         np.testing.assert_array_equal(pull(g), first)
 
+    def test_gradients_are_written_where_the_caller_wants_them(self):
+        _, pull = vjp(lambda a, b, unused: (a * a * b).sum(), x0, x0 + 1, x0)
+        whole = np.full((3, *x0.shape), np.nan)
+        a, b, c = pull(np.float64(1), out=list(whole))
+        np.testing.assert_array_equal(whole, [2 * x0 * (x0 + 1), x0 * x0, 0 * x0])
+        assert all(np.shares_memory(view, whole) for view in (a, b, c))
+
     def test_a_node_used_twice_gets_both_gradients(self):
         np.testing.assert_allclose(
             grad(lambda x: (x * x + x * ops.exp(x)).sum(), x0), 2 * x0 + (1 + x0) * np.exp(x0)
@@ -260,6 +267,12 @@ class TestRefusals:
         _, pull = vjp(lambda x: x * 2, x0)
         with pytest.raises(ValueError, match=r"g must have the shape of the value, \(2, 3\), got "):
             pull(g)
+
+    @pytest.mark.parametrize("out", [[], [np.empty(3)], [np.empty((2, 3)), np.empty((2, 3))]])
+    def test_places_for_the_gradients_of_other_shapes(self, out):
+        _, pull = vjp(lambda x: x * 2, x0)
+        with pytest.raises(ValueError, match=r"out must hold arrays of the shapes \[\(2, 3\)\]"):
+            pull(x0, out)
 
     def test_grad_of_more_than_one_number(self):
         for f in (grad, value_and_grad):
