@@ -8,13 +8,15 @@ import os
 import shutil
 import sys
 import time
-import traceback
-from dataclasses import dataclass, field
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
+from minadv.backend import backend
 from minadv.files import write_whole
+from minadv.machine import cores
 
 HERE = Path(__file__).resolve().parent
 # a lesson says `from lesson import ...`, also when it is run by itself
@@ -22,32 +24,9 @@ sys.path.insert(0, str(HERE))
 
 import lesson as lesson_module  # noqa: E402
 import tables  # noqa: E402
-from pages import cells as cells_module  # noqa: E402
+from runner import Outcome, Runs  # noqa: E402
 
-
-@dataclass
-class Outcome:
-    """How one lesson went."""
-
-    name: str
-    seconds: float
-    figures: int
-    error: str  # the last line of the traceback, or nothing
-    seed: int = 0
-    data: str = ""  # on which images
-    rows: list[tuple] = field(default_factory=list)  # what it measured
-    cells: list[cells_module.Cell] = field(default_factory=list)  # as it ran
-
-    def numbers(self) -> dict:
-        """What :mod:`tables` needs of it."""
-        return {
-            "lesson": self.name,
-            "data": self.data,
-            "seed": self.seed,
-            "error": self.error,
-            "seconds": round(self.seconds, 1),
-            "rows": self.rows,
-        }
+JOBS = 2  # lessons at a time, by default: each holds about 450 MB
 
 
 def scripts() -> list[Path]:
@@ -82,52 +61,6 @@ def header(script: Path) -> tuple[str, str]:
             mirrors = line.removeprefix("# Mirrors: ").rstrip(".")
             break
     return title, mirrors
-
-
-def run(script: Path) -> Outcome:
-    """Run one lesson in this process; keep its text and its notebook in
-    ``<out>/<lesson>/``."""
-    settings = lesson_module.settings
-    name = settings.lesson = lesson_module.lesson_name(script)
-    folder = settings.out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    figures, rows = len(settings.figures), len(settings.measured)
-    start, error = time.perf_counter(), ""
-    cells, problem = cells_module.execute(script, settings)
-    seconds = time.perf_counter() - start
-    if problem is not None:
-        lines = "".join(traceback.format_exception_only(problem)).strip().splitlines()
-        error = f"{lines[0]} (line {_line(script, problem)})"
-    figures = settings.figures[figures:]
-    written = {*figures, folder / "output.txt", folder / f"{script.stem}.ipynb"}
-    write_whole(folder / "output.txt", cells_module.text(cells).encode())
-    notebook = cells_module.notebook(cells, lambda shown: {"text/html": shown.html()})
-    write_whole(folder / f"{script.stem}.ipynb", notebook.encode())
-    for path in folder.iterdir():  # left by an earlier run
-        if path.suffix in (".png", ".ipynb") and path not in written:
-            path.unlink(missing_ok=True)
-    outcome = Outcome(
-        name,
-        seconds,
-        len(figures),
-        error,
-        settings.seed,
-        settings.data,
-        settings.measured[rows:],
-        cells,
-    )
-    tables.keep(folder, **outcome.numbers())
-    return outcome
-
-
-def _line(script: Path, error: BaseException) -> str:
-    """The last line of the lesson itself that the error came through."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == script
-    ]
-    return str(lines[-1]) if lines else "?"
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -178,11 +111,20 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
         action="store_true",
         help="run the worked solutions as well (--html does)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help=f"so many lessons at a time, each on one core (default: {JOBS}, if there "
+        "are as many cores); 1: one after the other, on all cores",
+    )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
     alone = arguments.html or arguments.solutions
     if arguments.seeds is not None and (arguments.seeds < 1 or alone):
         parser.error("--seeds: at least 1, and without --html and --solutions")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        parser.error("--jobs: at least 1")
     chosen = scripts()
     if arguments.only:
         found = {word: [s for s in chosen if named(s, word)] for word in arguments.only}
@@ -213,6 +155,7 @@ def main() -> int:
             from pages import site
         except ImportError as error:
             parser.error(f'--html needs: pip install "minadv[docs]" ({error})')
+    start = time.perf_counter()
     lesson_module.start(parser, arguments)
     out = arguments.out.resolve()
     seeds = range(arguments.seed, arguments.seed + (arguments.seeds or 1))
@@ -220,27 +163,35 @@ def main() -> int:
     if arguments.html or arguments.solutions:
         runs += [(script, arguments.seed) for script in solutions(chosen)]
     progress = sys.stderr.isatty() and not arguments.no_progress
-    outcomes = []
+    jobs = arguments.jobs or (min(JOBS, cores()) if backend() is np else 1)
+    jobs = min(jobs, len(runs))
+    settings = [
+        lesson_module.Settings(
+            arguments.data,
+            out / "seeds" / str(seed) if arguments.seeds else out,
+            progress and jobs == 1,
+            seed,
+            models=out / "models",
+        )
+        for _, seed in runs
+    ]
+    todo = Runs([script for script, _ in runs], settings)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        bar = tqdm(runs, unit="lesson", disable=not progress)
-        for script, seed in bar:
-            bar.set_description(script.stem)
-            lesson_module.settings = lesson_module.Settings(
-                arguments.data,
-                out / "seeds" / str(seed) if arguments.seeds else out,
-                progress,
-                seed,
-                models=out / "models",
-            )
-            outcomes.append(run(script))
-    except KeyboardInterrupt:
-        print(f"\ninterrupted in {runs[len(outcomes)][0].stem}", file=sys.stderr)
-        if outcomes:
-            print(table(outcomes))
-        return 130
+        with tqdm(total=len(runs), unit="lesson", disable=not progress) as bar:
+            for names in todo.go(jobs):
+                bar.set_description(", ".join(names))
+                bar.update(len(todo.outcomes) - bar.n)
+    except (KeyboardInterrupt, BrokenProcessPool) as error:
+        lost = isinstance(error, BrokenProcessPool)
+        said = "a process was killed, or ran out of memory," if lost else "interrupted"
+        print(f"\n{said} in {', '.join(todo.running)}", file=sys.stderr)
+        if todo.outcomes:
+            print(table(todo.in_order()))
+        return 1 if lost else 130
     except OSError as error:
         parser.error(f"--out: {error}")
+    outcomes = todo.in_order()
     lessons = [o for o in outcomes if not o.name.startswith("solutions/")]
     if arguments.seeds:
         command = " ".join(["python -m lessons", *sys.argv[1:]])
@@ -256,7 +207,8 @@ def main() -> int:
     write_whole(out / part / name, (content + "\n").encode())
     index = site.build(outcomes, out, arguments.data) if arguments.html else None
     print(content if arguments.seeds else table(outcomes))
-    print(f"\n{sum(o.seconds for o in outcomes):.0f} s; all of it is in {out}")
+    beside = f", {jobs} lessons at a time" * (jobs > 1)
+    print(f"\n{time.perf_counter() - start:.0f} s{beside}; all of it is in {out}")
     if index:
         print(index)
     return int(any(o.error for o in outcomes))

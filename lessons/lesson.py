@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -202,6 +203,7 @@ def _load(name: str) -> datasets.Dataset:
     }[name]()
 
 
+one_trains = nullcontext()  # a lock where lessons run side by side, see runner.py
 # A lesson run by itself computes as in the run of all: see pages/cells.py's execute.
 _one_thread = one_blas_thread()
 settings = _settings()
@@ -307,8 +309,12 @@ def _digest(arrays: dict) -> str:
 
 
 def _shared(name: str, model: Layer, x, y, **how) -> Layer:
-    """A training written in this file: the lesson's text is not part of its key."""
-    return _trained(name, model, x, y, how, ("shared", name))
+    """A training written in this file: the lesson's text is not part of its key.
+
+    Of lessons that run side by side, the first one trains; the others load.
+    """
+    with one_trains:
+        return _trained(name, model, x, y, how, ("shared", name))
 
 
 def trained_cnn(offset: int = 0) -> Layer:

@@ -65,7 +65,7 @@ def copy(tmp_path: Path) -> Path:
     """A folder with the runner and two lessons: one that passes, one that fails but for seed 1."""
     folder = tmp_path / "lessons"
     shutil.copytree(ROOT / "lessons" / "pages", folder / "pages")
-    for name in ("__main__.py", "lesson.py", "tables.py", "README.md"):
+    for name in ("__main__.py", "lesson.py", "runner.py", "tables.py", "README.md"):
         shutil.copy(ROOT / "lessons" / name, folder)
     numbered(tmp_path, "01_good", GOOD)
     numbered(tmp_path, "02_bad", BAD)
@@ -161,6 +161,56 @@ def test_two_runs_at_once_with_one_folder(copy):
     assert [path] == list((copy / "out/models").iterdir())
 
 
+def test_side_by_side_or_one_after_the_other_is_the_same(copy):
+    """Text, numbers, and the order of the table, also with a model that all need."""
+    shared = "\nfrom lesson import trained_mlp\nprint(float(trained_mlp()(d.x_test).sum()))\n"
+    names = ["01_good", "03_good", "04_good"]
+    for name in names:
+        numbered(copy, name, GOOD + shared)
+    seen = []
+    for jobs in ("1", "3"):
+        shutil.rmtree(copy / "out", ignore_errors=True)
+        done = small("--jobs", jobs, cwd=copy)
+        assert done.returncode == 1
+        assert done.stderr == ""
+        table = re.sub(r"\d+\.\ds", "", done.stdout.partition("\n\n")[0])
+        texts = [(copy / f"out/{name}/output.txt").read_text() for name in (*names, "02_bad")]
+        seen.append((table, texts, (copy / "out/documents.md").read_text()))
+    assert seen[0] == seen[1]
+    assert "3 lessons at a time" in done.stdout
+
+
+def test_a_process_that_is_lost_is_said(copy):
+    numbered(copy, "03_killed", GOOD + "\nimport os\nos.kill(os.getpid(), 9)\n")
+    done = small("--jobs", "2", cwd=copy)
+    assert done.returncode == 1
+    assert re.search(r"a process was killed, or ran out of memory, in .*03_killed", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "01_good" in done.stdout
+
+
+def test_no_process_outlives_the_run(copy):
+    lines = "\nimport os, time\nopen(f'{os.getpid()}.pid', 'x').close()\ntime.sleep(600)\n"
+    for name in ("03_sleeps", "04_sleeps"):
+        numbered(copy, name, GOOD + lines)
+    command = [sys.executable, "-m", "lessons", "--data", "digits", "--out", "out", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([*command, "--only", "sleeps"], cwd=copy, env=environment)
+    wait_for(lambda: len(list(copy.glob("*.pid"))) == 2 or process.poll() is not None)
+    process.kill()
+    process.wait()
+    pids = [int(path.stem) for path in copy.glob("*.pid")]
+    assert len(pids) == 2
+    wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+
+
+def wait_for(happened) -> None:
+    until = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def test_only_and_list(copy):
     for word in ("good", "1", "01"):
         done = small("--only", word, cwd=copy)
@@ -211,6 +261,7 @@ def test_a_wrong_environment_is_one_clear_line(copy, environment, message, by_it
     [
         (["--only", "nonsense"], "no lesson is called nonsense"),
         (["--data", "cifar"], "invalid choice"),
+        (["--jobs", "0"], "--jobs: at least 1"),
         (["--backend", "cupy"], "CuPy|CUDA"),
     ],
 )

@@ -22,8 +22,26 @@ class Cell:
     kind: str
     source: str
     line: int
-    outputs: list = field(default_factory=list)  # str (printed), lesson.Shown, or BaseException
+    outputs: list = field(default_factory=list)  # str (printed), lesson.Shown, or Failed
     count: int | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The exception that ended a lesson: its class, its message, and the traceback's text."""
+
+    name: str
+    message: str
+    trace: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failed:
+        """With the traceback from the lesson's own line on."""
+        here = error.__traceback__
+        while here is not None and here.tb_frame.f_code.co_filename == __file__:
+            here = here.tb_next
+        trace = "".join(traceback.format_exception(type(error), error, here))
+        return cls(type(error).__name__, str(error), trace)
 
 
 def split(text: str) -> list[Cell]:
@@ -85,19 +103,11 @@ def execute(script: Path, settings) -> tuple[list[Cell], BaseException | None]:
                     source = "\n" * (cell.line - 1) + cell.source  # a traceback's lines are right
                     exec(compile(source, str(script), "exec"), module.__dict__)
                 except (Exception, SystemExit) as error:
-                    cell.outputs.append(error)
+                    cell.outputs.append(Failed.of(error))
                     return cells, error
     finally:
         sys.modules["__main__"], settings.show = outer, None
     return cells, None
-
-
-def trace(error: BaseException) -> str:
-    """The traceback, from the lesson's own line on."""
-    here = error.__traceback__
-    while here is not None and here.tb_frame.f_code.co_filename == __file__:
-        here = here.tb_next
-    return "".join(traceback.format_exception(type(error), error, here))
 
 
 def text(cells: list[Cell]) -> str:
@@ -106,8 +116,8 @@ def text(cells: list[Cell]) -> str:
     for output in (output for cell in cells for output in cell.outputs):
         if isinstance(output, str):
             out.write(output)
-        elif isinstance(output, BaseException):
-            out.write(trace(output))
+        elif isinstance(output, Failed):
+            out.write(output.trace)
         else:
             out.write(f"[{output.title}]\n")
     return out.getvalue()
@@ -146,11 +156,11 @@ def _json(number: int, cell: Cell, figure) -> dict:
 def _output(output, figure) -> dict:
     if isinstance(output, str):
         return {"output_type": "stream", "name": "stdout", "text": output}
-    if isinstance(output, BaseException):
+    if isinstance(output, Failed):
         return {
             "output_type": "error",
-            "ename": type(output).__name__,
-            "evalue": str(output),
-            "traceback": trace(output).splitlines(),
+            "ename": output.name,
+            "evalue": output.message,
+            "traceback": output.trace.splitlines(),
         }
     return {"output_type": "display_data", "metadata": {}, "data": figure(output)}
