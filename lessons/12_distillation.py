@@ -365,11 +365,12 @@ for name, model in {"regular": regular, "student": student}.items():
     measured("D9", f"fooled by Carlini and Wagner's attack, {name}", fooled, form=".1%")
     measured("D9", f"median L2 size, {name}", smallest[name], form=".2f")
     assert fooled > 0.9, name
-assert smallest["student"] < 1.2 * smallest["regular"]
+assert smallest["student"] < 1.5 * smallest["regular"]
 
 # %% [markdown]
-# All images fall. The change that it takes is no larger on the distilled network than
-# on the regular one: in five runs on the sample it was a fifth to a quarter smaller.
+# All images fall. The change that it takes is about as large on the distilled network as
+# on the regular one: in five runs on the sample it was a fifth to a quarter smaller, in
+# five on the small digits between a tenth smaller and a fifth larger.
 # Compare this with what the usual FGSM reported. It is the same network.
 #
 # ## The temperature is the knob of the mask
@@ -438,7 +439,7 @@ def usual_pgd(model, x, y, *, eps, steps):
 
 how = {"eps": eps, "steps": 10, "rng": seed(7)}
 usual = checklist(
-    student, x[:200], y[:200], attack=usual_pgd, substitute=regular, **how
+    student, x[:100], y[:100], attack=usual_pgd, substitute=regular, **how
 )
 print(usual)
 assert set(usual.failed) >= {"zero gradients", "gradient", "no bound", "transfer"}
@@ -454,7 +455,7 @@ assert set(usual.failed) >= {"zero gradients", "gradient", "no bound", "transfer
 
 # %%
 for name in ("student", "regular"):
-    sound = checklist(networks[name], x[:200], y[:200], **how)
+    sound = checklist(networks[name], x[:100], y[:100], **how)
     print(f"{name}, by the margin: {sound.attacked:.1%} right, fails: {sound.failed}")
     assert not set(sound.failed) & {
         "zero gradients",
