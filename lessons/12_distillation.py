@@ -368,9 +368,9 @@ for name, model in {"regular": regular, "student": student}.items():
 assert smallest["student"] < 1.5 * smallest["regular"]
 
 # %% [markdown]
-# All images fall. The change that it takes is about as large on the distilled network as
-# on the regular one: in five runs on the sample it was a fifth to a quarter smaller, in
-# five on the small digits between a tenth smaller and a fifth larger.
+# All images fall. The change that it takes is about as large on the distilled network
+# as on the regular one: in five runs on the sample it was a fifth to a quarter smaller,
+# in five on the small digits between a tenth smaller and a fifth larger.
 # Compare this with what the usual FGSM reported. It is the same network.
 #
 # ## The temperature is the knob of the mask
