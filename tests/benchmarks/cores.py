@@ -5,21 +5,29 @@ The last is what the machine gives at best: what threads lose beyond it, they lo
 
 from __future__ import annotations
 
+import platform
 import statistics
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
-import torch
 
 from minadv import fit, inference, models, parallel
+from minadv.attacks.deepfool import deepfool
 from minadv.attacks.goal import Goal, score_gradient
 from minadv.attacks.pgd import pgd
 from minadv.machine import cores
 from tests.benchmarks.harness import ROUNDS, compare, count, say, seconds
-from tests.benchmarks.peers import frozen, in_torch
+
+try:
+    import torch
+
+    from tests.benchmarks.peers import frozen, in_torch
+except ImportError:  # as on a free-threaded Python
+    torch = None
 
 IMAGES = 4096
 
@@ -27,14 +35,16 @@ IMAGES = 4096
 @contextmanager
 def limited(count: int):
     """As if the machine had so many cores, for ours and for PyTorch."""
-    before, threads = parallel._cores, torch.get_num_threads()
-    parallel._cores = lambda: count
-    torch.set_num_threads(count)
+    before, parallel._cores = parallel._cores, lambda: count
+    threads = torch and torch.get_num_threads()
+    if torch:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
         parallel._cores = before
-        torch.set_num_threads(threads)
+        if torch:
+            torch.set_num_threads(threads)
 
 
 def on(count: int, f):
@@ -49,8 +59,9 @@ def work(what: str, images: int):
     """The work called ``what`` on random images, as a function: ours, and PyTorch's or None."""
     model, rng = models.cnn(), np.random.default_rng(0)
     x, y = rng.random((images, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, images)
-    inputs, labels = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(y)
-    peer = frozen(in_torch(model))
+    if torch:
+        inputs, labels = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(y)
+        peer = frozen(in_torch(model))
 
     def forward():
         with torch.no_grad():
@@ -69,6 +80,7 @@ def work(what: str, images: int):
             partial(pgd, model, x[: images // 8], y=0, eps=0.1, steps=10, early_stop=False),
             None,
         ),
+        "DeepFool, one step": (partial(deepfool, model, x[: images // 8], steps=1), None),
     }[what]
 
 
@@ -108,11 +120,17 @@ def main():
     if n == 1:
         say("One core: nothing to compare.")
         return
-    for what in ("forward pass", "input gradient", "training, batch 256", "PGD-10, all steps"):
+    if gil := getattr(sys, "_is_gil_enabled", None):
+        say(f"Python {platform.python_version()}, interpreter lock {'on' if gil() else 'off'}.")
+    for what in (
+        *("forward pass", "input gradient", "training, batch 256"),
+        *("PGD-10, all steps", "DeepFool, one step"),
+    ):
         ours, theirs = work(what, images)
         row = partial(compare, work=images, unit="images/s")
         row(f"CNN: {what}, {n} cores", "minadv on one core", on(n, ours), on(1, ours))
-        if theirs:
+        if theirs and torch:
             row(f"PyTorch: {what}, {n} cores", "PyTorch on one core", on(n, theirs), on(1, theirs))
+        if theirs:
             reached = processes(what, images, n)
             say(f"CNN: {what}, {n} processes / one, each on one core: {reached}.")
