@@ -470,8 +470,8 @@ for name in ("student", "regular"):
 # Defensive distillation trains with logits divided by $T$ and then drops the $T$, so
 # that the logits are about $T$ times too large. In float32 the softmax then rounds to
 # 0 and 1, and a gradient taken through it is zero. Four attacks that do not go through
-# the saturated softmax break it, and the smallest change that fools it is no larger
-# than on the regular network. A checklist finds the broken attack without knowing a
+# the saturated softmax break it, and the smallest change that fools it is about as
+# large as on the regular network. A checklist finds the broken attack without knowing a
 # better one. **Gradient masking is not robustness**: before believing a defense, count
 # the zero gradients, try an attack that needs none, check that nothing stays right
 # without a bound, and adapt the attack to the defense.

@@ -512,7 +512,7 @@ for name, model in networks.items():
         safe = certified(model, x, y, eps=size)
         result = pgd(model, x, y=y, eps=size, steps=20, rng=seed(4))
         assert not (safe & result.success).any()  # for every image
-        proved[name].append(float(safe.mean()))  # `certified_accuracy`
+        proved[name].append(float(safe.mean()))  # as `certified_accuracy` does
         failed[name].append(robust_accuracy(model, x, y, result))
 figure = Figure(figsize=(8.6, 3.2), layout="constrained")
 panels = figure.subplots(1, 3, sharey=True)

@@ -244,7 +244,7 @@ for eps in epsilons:
     accuracy["CNN"].append(float((own.label == y).mean()))
     moved = float((predict(cnn, made.x_adv) == y).mean())
     accuracy["CNN, images made on the other"].append(moved)
-strongest = float(epsilons[-1])  # that of the last images made
+strongest = float(epsilons[-1])  # `made` holds its images
 for name, shares in accuracy.items():
     measured("E11", f"right at the largest ε, {name}", shares[-1], form=".1%")
 figure = plotting.curves(

@@ -26,7 +26,7 @@ import lesson as lesson_module  # noqa: E402
 import tables  # noqa: E402
 from runner import Outcome, Runs  # noqa: E402
 
-JOBS = 2  # lessons at a time, by default: each holds about 450 MB
+JOBS = 4  # at most so many lessons at a time, by default: each takes about 400 MB
 
 
 def scripts() -> list[Path]:
@@ -115,8 +115,8 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
         "--jobs",
         type=int,
         metavar="N",
-        help=f"so many lessons at a time, each on one core (default: {JOBS}, if there "
-        "are as many cores); 1: one after the other, on all cores",
+        help="so many lessons at a time, each on one core (default: the cores, at most "
+        f"{JOBS}); 1: one after the other, on all cores",
     )
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     arguments = parser.parse_args()
@@ -139,7 +139,8 @@ def _parsed() -> tuple[argparse.ArgumentParser, argparse.Namespace, list[Path]]:
 def main() -> int:
     """Do what the command line asks for.
 
-    Returns 0; 1 if a lesson failed; 2 for a bad call; 130 after Ctrl-C.
+    Returns 0; 1 if a lesson failed or a process died; 2 for a bad call; 130 after
+    Ctrl-C.
     """
     if sys.stdout is None:  # closed, by `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -164,7 +165,7 @@ def main() -> int:
         runs += [(script, arguments.seed) for script in solutions(chosen)]
     progress = sys.stderr.isatty() and not arguments.no_progress
     jobs = arguments.jobs or (min(JOBS, cores()) if backend() is np else 1)
-    jobs = min(jobs, len(runs))
+    jobs = min(jobs, len(runs), 60)  # Windows waits for no more processes
     settings = [
         lesson_module.Settings(
             arguments.data,
@@ -185,7 +186,8 @@ def main() -> int:
     except (KeyboardInterrupt, BrokenProcessPool) as error:
         lost = isinstance(error, BrokenProcessPool)
         said = "a process was killed, or ran out of memory," if lost else "interrupted"
-        print(f"\n{said} in {', '.join(todo.running)}", file=sys.stderr)
+        where = f" in {', '.join(todo.running)}" if todo.running else ""
+        print(f"\n{said}{where}", file=sys.stderr)
         if todo.outcomes:
             print(table(todo.in_order()))
         return 1 if lost else 130

@@ -267,7 +267,9 @@ def trained(name: str, model: Layer, x, y, **how) -> Layer:
     )
 
 
-def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
+def _trained(
+    name: str, model: Layer, x, y, how: dict, call: tuple, *, shared: bool = False
+) -> Layer:
     """Train or load; the file's name carries a digest of what went in and of what came
     out."""
     first = {**model.arrays, "x": x, "y": y}
@@ -275,25 +277,36 @@ def _trained(name: str, model: Layer, x, y, how: dict, call: tuple) -> Layer:
     key = hashlib.sha256(SOURCES + key).hexdigest()[:16]
     folder = settings.models or settings.out / "models"
     cached = settings.source is not None and not in_kernel()
-    for path in folder.glob(f"{name}-{key}-*.npz") if cached else ():
+    if cached and _loaded(model, folder, f"{name}-{key}"):
+        return model
+    with one_trains if shared else nullcontext():
+        if cached and _loaded(model, folder, f"{name}-{key}"):  # trained meanwhile
+            return model
+        history = training.fit(model, x, y, progress=settings.progress, **how)
+        if getattr(history, "interrupted", False):
+            raise KeyboardInterrupt
+        if cached:
+            for path in folder.glob(f"{name}-{key}-*.npz"):
+                path.unlink(missing_ok=True)
+            models.save_weights(
+                model, folder / f"{name}-{key}-{_digest(model.arrays)[:16]}.npz"
+            )
+    return model
+
+
+def _loaded(model: Layer, folder: Path, start: str) -> bool:
+    """Whether a file whose name starts so held the weights of ``model``, which has them
+    now."""
+    for path in folder.glob(f"{start}-*.npz"):
         weights = dict(model.arrays)
         try:
             models.load_weights(model, path)
         except (ValueError, OSError):
             continue  # damaged, or just replaced by a run beside this one
-        if path.stem == f"{name}-{key}-{_digest(model.arrays)[:16]}":
-            return model
+        if path.stem == f"{start}-{_digest(model.arrays)[:16]}":
+            return True
         model.arrays = weights  # not what was saved under this name
-    history = training.fit(model, x, y, progress=settings.progress, **how)
-    if getattr(history, "interrupted", False):
-        raise KeyboardInterrupt
-    if cached:
-        for path in folder.glob(f"{name}-{key}-*.npz"):
-            path.unlink(missing_ok=True)
-        models.save_weights(
-            model, folder / f"{name}-{key}-{_digest(model.arrays)[:16]}.npz"
-        )
-    return model
+    return False
 
 
 def _digest(arrays: dict) -> str:
@@ -311,10 +324,9 @@ def _digest(arrays: dict) -> str:
 def _shared(name: str, model: Layer, x, y, **how) -> Layer:
     """A training written in this file: the lesson's text is not part of its key.
 
-    Of lessons that run side by side, the first one trains; the others load.
+    Of lessons that run side by side, one trains and the others wait, and then load.
     """
-    with one_trains:
-        return _trained(name, model, x, y, how, ("shared", name))
+    return _trained(name, model, x, y, how, ("shared", name), shared=True)
 
 
 def trained_cnn(offset: int = 0) -> Layer:
@@ -485,8 +497,9 @@ def _png(frame) -> bytes:
     screen."""
     content = io.BytesIO()
     if isinstance(frame, Figure):
+        frame.set_dpi(100)
         canvas = FigureCanvasAgg(frame)
-        canvas.draw()  # once; `savefig` would also lay it out twice
+        canvas.draw()  # once; `savefig` lays it out twice
         Image.fromarray(np.asarray(canvas.buffer_rgba())).save(content, "png")
     else:
         pixels = np.asarray(minadv.to_numpy(frame), dtype=float)

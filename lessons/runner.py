@@ -11,12 +11,14 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import lesson as lesson_module
 import tables
 from pages import cells as cells_module
+from tqdm import tqdm
 
 import minadv
 from minadv.backend import backend
@@ -108,42 +110,42 @@ class Runs:
         return [self.outcomes[i] for i in sorted(self.outcomes)]
 
     def go(self, jobs: int) -> Iterator[list[str]]:
-        """Run all, ``jobs`` at a time; yields the names of those that run whenever they
-        change.
+        """Run all, ``jobs`` at a time; at each start, yields the names of those that
+        run.
 
-        Raises :class:`~concurrent.futures.process.BrokenProcessPool` if one is lost.
+        Raises :class:`~concurrent.futures.process.BrokenProcessPool` if a process dies.
         """
         if jobs > 1:
             yield from self._side_by_side(jobs)
-            return
-        for i, (script, settings) in enumerate(
-            zip(self.scripts, self.settings, strict=True)
-        ):
-            self.running = [lesson_module.lesson_name(script)]
-            yield self.running
-            lesson_module.settings = settings
-            self.outcomes[i] = run(script)
-        yield []
+        else:
+            for i, script in enumerate(self.scripts):
+                self.running = [lesson_module.lesson_name(script)]
+                yield self.running
+                lesson_module.settings = self.settings[i]
+                self.outcomes[i] = run(script)
+        self.running = []
+        yield self.running
 
     def _side_by_side(self, jobs: int) -> Iterator[list[str]]:
         context = multiprocessing.get_context("spawn")
         waiting = list(range(len(self.scripts)))[::-1]
         at_work: dict[Future, int] = {}
         pool = ProcessPoolExecutor(
-            jobs, context, _begin, (os.getpid(), backend().__name__, context.Lock())
+            jobs, context, _begin, (backend().__name__, context.Lock())
         )
         try:
             while waiting or at_work:
                 while waiting and len(at_work) < jobs:
                     i = waiting.pop()
-                    at_work[pool.submit(_run, self.scripts[i], self.settings[i])] = i
+                    with _deaf_children():
+                        lesson = pool.submit(_run, self.scripts[i], self.settings[i])
+                    at_work[lesson] = i
                 scripts = [self.scripts[i] for i in at_work.values()]
                 self.running = [lesson_module.lesson_name(script) for script in scripts]
                 yield self.running
                 for done in wait(at_work, return_when=FIRST_COMPLETED).done:
                     self.outcomes[at_work[done]] = done.result()
                     del at_work[done]
-            yield []
         except BaseException:
             for process in multiprocessing.active_children():
                 process.kill()
@@ -152,16 +154,29 @@ class Runs:
             pool.shutdown()
 
 
-def _begin(parent: int, backend: str, lock) -> None:
-    """What a process does first: it computes as this one, and ends with it, also by
-    kill -9."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends all
-    minadv.use_backend(backend)
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started inside never hear Ctrl-C: this one does, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(name: str, lock) -> None:
+    """What a process does first. It computes with the backend ``name``, as its parent
+    does, and ends when the parent ends, even by kill -9."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows, which inherits nothing
+    minadv.use_backend(name)
     lesson_module.one_trains = lock
+    tqdm.set_lock(threading.RLock())  # its own semaphore would outlive a killed process
 
     def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        multiprocessing.parent_process().join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -80,8 +80,8 @@ def vjp(f: Callable, *xs):
 
     ``pull`` may be called repeatedly. It returns one array for one ``x`` and a tuple for several,
     each new, in the shape and dtype of its ``x`` (zeros where ``f`` does not depend on it). ``g``
-    has the shape of ``value``. ``pull(g, out)`` writes into the arrays ``out``, one for each ``x``,
-    and returns these.
+    has the shape of ``value``. ``pull(g, out)`` writes into the arrays ``out``, one like each ``x``
+    and none of them ``g``, and returns these.
 
     Raises :class:`TypeError` if an ``x`` is not a floating-point array or is a Tensor, if ``f``
     does not return an array, or if ``f`` uses a Tensor of an outer ``vjp`` (only first
@@ -102,13 +102,16 @@ def vjp(f: Callable, *xs):
         g = array_module(value).asarray(g, dtype=value.dtype)
         if g.shape != value.shape:
             raise ValueError(f"g must have the shape of the value, {value.shape}, got {g.shape}")
-        shapes = [x.value.shape for x in inputs]
-        if out is not None and (given := [place.shape for place in out]) != shapes:
-            raise ValueError(f"out must hold arrays of the shapes {shapes}, got {given}")
+        if out is not None and (came := _kinds(out)) != (due := _kinds(x.value for x in inputs)):
+            raise ValueError(f"out must hold arrays like the xs, {due}, got {came}")
         gradients = _backward(output, g, inputs, out)
         return gradients[0] if len(gradients) == 1 else tuple(gradients)
 
     return value, pull
+
+
+def _kinds(arrays) -> list[str]:
+    return [f"{getattr(a, 'dtype', type(a).__name__)} {np.shape(a)}" for a in arrays]
 
 
 def _differentiable(x, position: int):

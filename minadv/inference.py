@@ -47,7 +47,7 @@ def check_called_with_images(model: Callable) -> None:
     What says that it is thread-safe, as this package's layers do, is taken at its word: to read a
     signature takes longer than a small network does.
     """
-    if not is_thread_safe(check_model(model)):
+    if isinstance(model, type) or not is_thread_safe(check_model(model)):
         check_function("model", model, "model(x)", None)
 
 

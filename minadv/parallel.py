@@ -85,7 +85,7 @@ class asking:
     """``f``, a function of a batch that asks ``models``: as thread-safe as they are.
 
     So a score or a defense that is built on this package's layers uses all cores, as they do. ``f``
-    itself must keep no state.
+    itself must keep no state. For the size of a chunk only what the models keep is counted.
     """
 
     def __init__(self, f: Callable, *models: Callable):

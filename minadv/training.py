@@ -323,10 +323,9 @@ class _Weights:
 
     def gradient(self, f: Callable):
         """``(value, gradient)`` of ``f(parameters)``, the gradient as one vector."""
-        xp = array_module(self.vector)
-        gradient = xp.empty_like(self.vector)
+        gradient = array_module(self.vector).empty_like(self.vector)
         value, pull = vjp(lambda *arrays: f(self.by_name(arrays)), *self.views)
-        pull(xp.ones_like(value), out=self.split(gradient))
+        pull(1, out=self.split(gradient))
         return value, gradient
 
 

@@ -19,6 +19,7 @@ from minadv.conv import (
     max_pool2d,
     padding_widths,
 )
+from minadv.windows import col2im, output_size, planes_back
 
 many = settings(max_examples=60)
 
@@ -589,3 +590,18 @@ class TestMessages:
         np.testing.assert_array_equal(conv2d(x, w, stride=two, padding=one), expected)
         np.testing.assert_array_equal(conv2d(x, w, stride=(two, two), padding=(one, one)), expected)
         np.testing.assert_array_equal(max_pool2d(x, two), max_pool2d(x, 2))
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+)
+def test_planes_and_pixels_add_back_the_same(kernel, stride, widths):
+    (kh, kw, c), size, rng = kernel, (7, 6), np.random.default_rng(0)
+    oh, ow = output_size(size, widths, (kh, kw), stride)
+    columns = rng.normal(size=(2, oh * ow, kh * kw * c))
+    shape = (2, *size, c)
+    by_pixels = col2im(columns.reshape(2, oh, ow, kh, kw, c), shape, stride, widths)
+    by_planes = planes_back(columns, kernel, (oh, ow), shape, stride, widths)
+    np.testing.assert_allclose(by_planes, by_pixels, rtol=1e-12)

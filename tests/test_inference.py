@@ -1,6 +1,7 @@
 """What a model says of a batch; and that a callable of unknown make is asked as it can stand it."""
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -211,6 +212,11 @@ class TestMessages:
     def test_answers_that_are_no_logits(self, x, answer, error, message):
         with pytest.raises(error, match=message):
             inference.logits(answer, x)
+
+    def test_a_class_is_no_model(self, x):
+        for ask in (inference.logits, partial(fgsm, y=0, eps=0.1)):
+            with pytest.raises(TypeError, match=r"model is called as model\(x\), but cannot be"):
+                ask(Dense, x)
 
     def test_answers_of_pytorch(self, x):
         torch = pytest.importorskip("torch")

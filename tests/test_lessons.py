@@ -189,6 +189,31 @@ def test_a_process_that_is_lost_is_said(copy):
     assert "01_good" in done.stdout
 
 
+@pytest.mark.parametrize("after", [0.3, 0.8, 1.6, 3.0])
+def test_ctrl_c_at_any_moment_is_one_line(copy, after):
+    """In a terminal all processes hear it, also those that are just starting."""
+    long = GOOD.replace("batch_size=256", "batch_size=8, epochs=10**6")
+    for name in ("01_good", "02_bad"):
+        numbered(copy, name, long)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lessons", "--data", "digits", "--out", "out", "--jobs", "2"],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for((copy / "out").exists)  # the arguments are read
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(r"\ninterrupted( in 01_good, 02_bad)?\n", said), said
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks Linux for processes")
 def test_no_process_outlives_the_run(copy):
     lines = "\nimport os, time\nopen(f'{os.getpid()}.pid', 'x').close()\ntime.sleep(600)\n"
     for name in ("03_sleeps", "04_sleeps"):

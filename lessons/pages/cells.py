@@ -86,7 +86,7 @@ def execute(script: Path, settings) -> tuple[list[Cell], BaseException | None]:
     """Run a lesson once, in this process, and return its cells with their outputs, and its error.
 
     Ctrl-C is not an output: it goes on to the caller. Matrix products use one thread: those of the
-    lessons are small, and where another program keeps a core busy, each of them waits for it.
+    lessons are small, and with more, each would wait for the slowest core.
     """
     text = script.read_text(encoding="utf-8")
     cells, recorder = split(text), _Recorder()
