@@ -21,7 +21,7 @@ from minadv.parallel import chunk_size, map_chunks
 POINTWISE = (ReLU, LeakyReLU, Dropout)
 WINDOWED = (Conv2D, DepthwiseConv2D, MaxPool)
 MOST = 0.75  # the largest share of an output computed in boxes: gathering them takes time, too
-CHUNK = 256  # images at once: below, Python's overhead dominates; above, they leave the cache
+CHUNK = 512  # images at once: below, Python's overhead dominates; above, they leave the cache
 
 
 class LocalModel:
