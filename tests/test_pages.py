@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     """The runner with one lesson."""
     target = tmp_path / "lessons"
     shutil.copytree(ROOT / "lessons" / "pages", target / "pages")
-    for name in ("__main__.py", "lesson.py", "tables.py", "README.md"):
+    for name in ("__main__.py", "lesson.py", "runner.py", "tables.py", "README.md"):
         shutil.copy(ROOT / "lessons" / name, target)
     (target / "01_one.py").write_text(LESSON, encoding="utf-8")
     return tmp_path
