@@ -365,7 +365,8 @@ for name, model in {"regular": regular, "student": student}.items():
     measured("D9", f"fooled by Carlini and Wagner's attack, {name}", fooled, form=".1%")
     measured("D9", f"median L2 size, {name}", smallest[name], form=".2f")
     assert fooled > 0.9, name
-assert smallest["student"] < 1.5 * smallest["regular"]
+most = by_data(sample=1.2, digits=1.5)
+assert smallest["student"] < most * smallest["regular"]
 
 # %% [markdown]
 # All images fall. The change that it takes is about as large on the distilled network

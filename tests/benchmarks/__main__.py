@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks [part ...] [--quick] [--out FOLDER]``: see README.md here.
 
 Parts: accuracy, foundations, cores, attacks, certify, growth, resnet; all by default. All but
-growth need the extra ``peers``. On two cores they take about 1, 2, 1, 2, 2, 2 and 1 minutes.
+cores and growth need the extra ``peers``. On two cores they take ten minutes, half of them attacks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main():
         "parts", nargs="*", metavar="part", help=f"which of {', '.join(PARTS)} (default: all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help=f"two minutes: 3 rounds of {' and '.join(QUICK)}"
+        "--quick", action="store_true", help=f"half a minute: 3 rounds of {' and '.join(QUICK)}"
     )
     parser.add_argument("--out", type=Path, help="a folder for the report and the figures")
     parser.add_argument(
