@@ -22,20 +22,32 @@ __all__ = ["Tensor", "grad", "gradcheck", "jacobian", "raw", "record", "value_an
 _creation = itertools.count()
 
 
-class Tensor:
-    """A value that is being differentiated, and one ``(parent, rule)`` pair for each parent.
+class Node:
+    """Where a value came from: one ``(parent, rule)`` edge for each Node that it was computed from.
 
-    The parents are the Tensors that it was computed from. Its operators are assigned in
-    :mod:`minadv.ops`.
+    It does not keep the value. What a rule needs of it, the rule keeps, and the rest is freed.
     """
 
-    __slots__ = ("edges", "order", "value")
+    __slots__ = ("dtype", "edges", "order")
+
+    def __init__(self, dtype, edges: tuple = ()):
+        self.dtype = dtype
+        self.edges = edges
+        self.order = next(_creation)  # a parent is always older than its children
+
+
+class Tensor:
+    """A value that is being differentiated, and its :class:`Node`.
+
+    Its operators are assigned in :mod:`minadv.ops`.
+    """
+
+    __slots__ = ("node", "value")
     __array_ufunc__ = None  # so that ``array * tensor`` comes to Tensor.__rmul__
 
     def __init__(self, value, edges: tuple = ()):
         self.value = value
-        self.edges = edges
-        self.order = next(_creation)  # a parent is always older than its children
+        self.node = Node(value.dtype, edges)
 
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
@@ -70,8 +82,11 @@ def raw(x):
 
 
 def record(value, *edges):
-    """``value`` as a Tensor with its ``(parent, rule)`` edges; plain if no parent is a Tensor."""
-    edges = tuple(edge for edge in edges if isinstance(edge[0], Tensor))
+    """``value`` as a Tensor, given ``(parent, rule)`` pairs; plain if no parent is a Tensor.
+
+    A rule should refer to arrays that it needs, and to nothing else: they live as long as it does.
+    """
+    edges = tuple((parent.node, rule) for parent, rule in edges if isinstance(parent, Tensor))
     return Tensor(value, edges) if edges else value
 
 
@@ -80,38 +95,75 @@ def vjp(f: Callable, *xs):
 
     ``pull`` may be called repeatedly. It returns one array for one ``x`` and a tuple for several,
     each new, in the shape and dtype of its ``x`` (zeros where ``f`` does not depend on it). ``g``
-    has the shape of ``value``. ``pull(g, out)`` writes into the arrays ``out``, one like each ``x``
-    and none of them ``g``, and returns these.
+    has the shape of ``value``.
 
     Raises :class:`TypeError` if an ``x`` is not a floating-point array or is a Tensor, if ``f``
     does not return an array, or if ``f`` uses a Tensor of an outer ``vjp`` (only first
     derivatives are
     supported). Raises :class:`ValueError` for a ``g`` of another shape.
     """
-    if not callable(f):
-        raise TypeError(f"f must be a function, got {f!r}")
-    if not xs:
-        raise TypeError("vjp needs at least one array to differentiate with respect to")
-    inputs = [Tensor(_differentiable(x, i)) for i, x in enumerate(xs)]
-    output = f(*inputs)
-    value = raw(output)
-    if not hasattr(value, "dtype"):
-        raise TypeError(f"f must return one array, got {type(value).__name__}")
+    value, end, starts, xs = _computed(f, xs)
 
-    def pull(g, out=None):
+    def pull(g):
         g = array_module(value).asarray(g, dtype=value.dtype)
         if g.shape != value.shape:
             raise ValueError(f"g must have the shape of the value, {value.shape}, got {g.shape}")
-        if out is not None and (came := _kinds(out)) != (due := _kinds(x.value for x in inputs)):
-            raise ValueError(f"out must hold arrays like the xs, {due}, got {came}")
-        gradients = _backward(output, g, inputs, out)
-        return gradients[0] if len(gradients) == 1 else tuple(gradients)
+        return _copied(_backward(end, g, starts), _new(xs))
 
     return value, pull
 
 
-def _kinds(arrays) -> list[str]:
-    return [f"{getattr(a, 'dtype', type(a).__name__)} {np.shape(a)}" for a in arrays]
+def value_and_grad(f: Callable, *xs, out=None):
+    r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number; a tuple of gradients if several xs.
+
+    This is one pull of :func:`vjp`, with less memory: what a rule keeps is freed when it has run.
+    The gradients are written into the arrays ``out`` if given, one like each ``x``.
+
+    Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use
+    :func:`vjp`.
+    """
+    value, end, starts, xs = _computed(f, xs)
+    if value.size != 1:
+        raise ValueError(f"f must return one number, got shape {value.shape}: sum it, or use vjp")
+    places = _new(xs) if out is None else _like(xs, out)
+    one = array_module(value).ones_like(value)
+    return value, _copied(_backward(end, one, starts, keep=False), places)
+
+
+def _computed(f: Callable, xs: tuple) -> tuple:
+    """The value of ``f``, the node that it ends at, those that it starts from, and their arrays."""
+    if not callable(f):
+        raise TypeError(f"f must be a function, got {f!r}")
+    if not xs:
+        raise TypeError("vjp needs at least one array to differentiate with respect to")
+    xs = tuple(_differentiable(x, i) for i, x in enumerate(xs))
+    inputs = [Tensor(x) for x in xs]
+    output = f(*inputs)
+    value = raw(output)
+    if not hasattr(value, "dtype"):
+        raise TypeError(f"f must return one array, got {type(value).__name__}")
+    return value, getattr(output, "node", None), [tensor.node for tensor in inputs], xs
+
+
+def _new(xs: tuple) -> list:
+    return [array_module(x).empty_like(x) for x in xs]
+
+
+def _copied(gradients: list, places: list):
+    """``gradients``, written into ``places``: a rule's own array is never handed out."""
+    for place, gradient in zip(places, gradients, strict=True):
+        place[...] = gradient
+    return places[0] if len(places) == 1 else tuple(places)
+
+
+def _like(xs: tuple, out) -> list:
+    """``out`` as a list, checked to be one array like each of ``xs``."""
+    out = list(out)
+    kinds = [[(getattr(a, "dtype", type(a)), np.shape(a)) for a in some] for some in (xs, out)]
+    if kinds[0] != kinds[1]:
+        due, came = ([f"{dtype} {shape}" for dtype, shape in kind] for kind in kinds)
+        raise ValueError(f"out must hold arrays like the xs, {due}, got {came}")
+    return out
 
 
 def _differentiable(x, position: int):
@@ -130,51 +182,35 @@ def _differentiable(x, position: int):
     return array_module(x).asarray(x)
 
 
-def _backward(output, g, inputs: list[Tensor], out=None) -> list:
-    """The gradient for each input, in ``out`` if given. A rule's own array is never handed out.
+def _backward(end: Node | None, g, starts: list[Node], keep: bool = True) -> list:
+    """The gradient for each of ``starts``, 0 where ``end`` does not depend on it.
 
     Visit nodes newest first: by the time a node is reached, all contributions to its gradient have
-    arrived. Tensors are the keys, by identity: their ``==`` compares values, but it is assigned to
-    the class from outside, which leaves ``__hash__`` alone, and no two have the same.
+    arrived. Unless told to ``keep`` them, it takes the rules off the nodes as it goes.
     """
-    gradients = {output: g} if isinstance(output, Tensor) else {}
+    gradients = {end: g} if end else {}
     queue = [(-node.order, node) for node in gradients]
     while queue:
         node = heapq.heappop(queue)[1]
         if not node.edges:
             continue
-        g = gradients.pop(node)
-        for parent, rule in node.edges:
+        g, edges = gradients.pop(node), node.edges
+        node.edges = edges if keep else ()
+        for parent, rule in edges:
             part = rule(g)
-            if part.dtype != parent.value.dtype:
-                part = part.astype(parent.value.dtype)
+            if part.dtype != parent.dtype:
+                part = part.astype(parent.dtype)
             if parent in gradients:
                 gradients[parent] = gradients[parent] + part
             else:
                 gradients[parent] = part
                 heapq.heappush(queue, (-parent.order, parent))
-    if gradients.keys() - inputs:  # a Tensor that f found outside
+    if gradients.keys() - starts:  # a Tensor that f found outside
         raise TypeError(
             "f depends on a Tensor that is already being differentiated: "
             "minadv differentiates once (first order only)"
         )
-    if out is None:
-        out = [array_module(x.value).empty_like(x.value) for x in inputs]
-    for x, place in zip(inputs, out, strict=True):
-        place[...] = gradients.get(x, 0)
-    return out
-
-
-def value_and_grad(f: Callable, *xs):
-    r"""``(f(*xs), ∇f)`` for an ``f`` that returns one number; a tuple of gradients if several xs.
-
-    Raises :class:`ValueError` if ``f`` returns more than one number; sum or average it, or use
-    :func:`vjp`.
-    """
-    value, pull = vjp(f, *xs)
-    if value.size != 1:
-        raise ValueError(f"f must return one number, got shape {value.shape}: sum it, or use vjp")
-    return value, pull(array_module(value).ones_like(value))
+    return [gradients.get(node, 0) for node in starts]
 
 
 def grad(f: Callable, *xs):

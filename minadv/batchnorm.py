@@ -89,7 +89,7 @@ def standardize(x, epsilon: float):
         gradient += slope
         gradient -= along(_channel_sum(g) / m)
         gradient *= along(inverse)
-        return gradient.reshape(u.shape)
+        return gradient.reshape(value.shape)
 
     return record(value, (x, rule)), mean, variance
 
@@ -104,7 +104,7 @@ def scale_and_shift(x, scale, shift):
 
     def rule(g):
         slope, _ = _long(g)
-        return (slope * along(s)).reshape(u.shape)
+        return (slope * along(s)).reshape(g.shape)
 
     return record(
         value.reshape(u.shape),

@@ -139,13 +139,13 @@ def conv2d(x, w, b=None, *, stride=1, padding="valid"):
     kernel, stride = v.shape[:2], pair(stride, "stride")
     widths = padding_widths(padding, u.shape[1:3], kernel, stride)
     size = output_size(u.shape[1:3], widths, kernel, stride)
-    columns = im2col(framed(u, widths), kernel, stride)
+    shape, columns = u.shape, im2col(framed(u, widths), kernel, stride)
     y = _columns_to_output(columns, v, size)
     if b is not None:
         y = _add_bias(y, raw(b))
     return record(
         y,
-        (x, lambda g: _image_gradient(g, v, u.shape, stride, widths)),
+        (x, lambda g: _image_gradient(g, v, shape, stride, widths)),
         (w, lambda g: _weight_gradient(columns, g, v.shape)),
         (b, _bias_gradient),
     )
@@ -228,7 +228,7 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
     kernel, stride = v.shape[:2], pair(stride, "stride")
     widths = padding_widths(padding, u.shape[1:3], kernel, stride)
     oh, ow = output_size(u.shape[1:3], widths, kernel, stride)
-    padded = framed(u, widths)
+    shape, padded = u.shape, framed(u, widths)
     xp = array_module(u)
 
     def seen(i, j):  # what tap (i, j) sees at every place: (N, OH, OW, C)
@@ -240,7 +240,7 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
         y += raw(b)
     return record(
         y,
-        (x, lambda g: col2im(g[:, :, :, None, None, :] * v, u.shape, stride, widths)),
+        (x, lambda g: col2im(g[:, :, :, None, None, :] * v, shape, stride, widths)),
         (
             w,
             lambda g: xp.stack([(seen(i, j) * g).sum(axis=(0, 1, 2)) for i, j in taps]).reshape(
@@ -290,10 +290,11 @@ def avg_pool2d(x, size, *, stride=None, padding="valid"):
     """The mean of each window; padding counts as zeros. Otherwise as :func:`max_pool2d`."""
     u = raw(x)
     kernel, stride, widths = _pooling(u, size, stride, padding)
-    windows = windows_of(framed(u, widths), kernel, stride)
+    windows, shape = windows_of(framed(u, widths), kernel, stride), u.shape
+    seen = windows.shape
 
     def rule(g):
         share = g[:, :, :, None, None, :] / (kernel[0] * kernel[1])
-        return col2im(array_module(u).broadcast_to(share, windows.shape), u.shape, stride, widths)
+        return col2im(array_module(g).broadcast_to(share, seen), shape, stride, widths)
 
     return record(windows.mean(axis=(3, 4)), (x, rule))

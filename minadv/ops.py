@@ -93,34 +93,32 @@ def _shape(x) -> tuple:
 
 def add(a, b):
     u, v = operands(a, b)
-    return record(
-        u + v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(g, _shape(b)))
-    )
+    m, n = _shape(a), _shape(b)
+    return record(u + v, (a, lambda g: unbroadcast(g, m)), (b, lambda g: unbroadcast(g, n)))
 
 
 def subtract(a, b):
     u, v = operands(a, b)
-    return record(
-        u - v, (a, lambda g: unbroadcast(g, _shape(a))), (b, lambda g: unbroadcast(-g, _shape(b)))
-    )
+    m, n = _shape(a), _shape(b)
+    return record(u - v, (a, lambda g: unbroadcast(g, m)), (b, lambda g: unbroadcast(-g, n)))
 
 
 def multiply(a, b):
     u, v = operands(a, b)
+    m, n = _shape(a), _shape(b)
     return record(
-        u * v,
-        (a, lambda g: unbroadcast(g * v, _shape(a))),
-        (b, lambda g: unbroadcast(g * u, _shape(b))),
+        u * v, (a, lambda g: unbroadcast(g * v, m)), (b, lambda g: unbroadcast(g * u, n))
     )
 
 
 def divide(a, b):
     u, v = operands(a, b)
+    m, n = _shape(a), _shape(b)
     value = u / v
     return record(
         value,
-        (a, lambda g: unbroadcast(g / v, _shape(a))),
-        (b, lambda g: unbroadcast(-g * value / v, _shape(b))),
+        (a, lambda g: unbroadcast(g / v, m)),
+        (b, lambda g: unbroadcast(-g * value / v, n)),
     )
 
 
@@ -236,6 +234,7 @@ def abs(x):
 def maximum(a, b):
     """The larger of two, element by element; equal ones take half of the gradient each."""
     u, v = operands(a, b)
+    m, n = _shape(a), _shape(b)
     xp = array_module(u, v)
 
     def share(g, mine, other):  # 1 where larger, 1/2 where equal, 0 where smaller
@@ -243,8 +242,8 @@ def maximum(a, b):
 
     return record(
         xp.maximum(u, v),
-        (a, lambda g: unbroadcast(share(g, u, v), _shape(a))),
-        (b, lambda g: unbroadcast(share(g, v, u), _shape(b))),
+        (a, lambda g: unbroadcast(share(g, u, v), m)),
+        (b, lambda g: unbroadcast(share(g, v, u), n)),
     )
 
 
@@ -255,22 +254,24 @@ def clip(x, low, high):
             "clip: low and high must be constants; "
             "write maximum for a lower limit that is differentiated"
         )
+    shape = _shape(x)
     u, low = operands(x, low)
     u, high = operands(x, high)
     return record(
         array_module(u).clip(u, low, high),
-        (x, lambda g: unbroadcast(g * ((u >= low) & (u <= high)), _shape(x))),
+        (x, lambda g: unbroadcast(g * ((u >= low) & (u <= high)), shape)),
     )
 
 
 def where(condition, a, b):
     """``a`` where ``condition`` (a constant) holds, else ``b``."""
     u, v = operands(a, b)
+    m, n = _shape(a), _shape(b)
     xp = array_module(condition, u, v)
     return record(
         xp.where(condition, u, v),
-        (a, lambda g: unbroadcast(xp.where(condition, g, 0), _shape(a))),
-        (b, lambda g: unbroadcast(xp.where(condition, 0, g), _shape(b))),
+        (a, lambda g: unbroadcast(xp.where(condition, g, 0), m)),
+        (b, lambda g: unbroadcast(xp.where(condition, 0, g), n)),
     )
 
 
@@ -283,20 +284,19 @@ def _axes(axis, ndim: int) -> tuple:
     return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
-def _stretch(g, u, axis, keepdims: bool):
+def _stretch(g, shape: tuple, axis, keepdims: bool):
     """A reduction's gradient (or value), its reduced axes put back with length 1."""
-    return (
-        g
-        if keepdims
-        else g.reshape([1 if i in _axes(axis, u.ndim) else n for i, n in enumerate(u.shape)])
-    )
+    if keepdims:
+        return g
+    reduced = _axes(axis, len(shape))
+    return g.reshape([1 if i in reduced else n for i, n in enumerate(shape)])
 
 
 def sum(x, axis=None, keepdims: bool = False):
     u = raw(x)
     xp = array_module(u)
-    value = xp.asarray(u.sum(axis=axis, keepdims=keepdims))
-    return record(value, (x, lambda g: xp.broadcast_to(_stretch(g, u, axis, keepdims), u.shape)))
+    value, shape = xp.asarray(u.sum(axis=axis, keepdims=keepdims)), u.shape
+    return record(value, (x, lambda g: xp.broadcast_to(_stretch(g, shape, axis, keepdims), shape)))
 
 
 def mean(x, axis=None, keepdims: bool = False):
@@ -311,9 +311,9 @@ def max(x, axis=None, keepdims: bool = False):
     value = xp.asarray(u.max(axis=axis, keepdims=keepdims))
 
     def rule(g):
-        largest = u == _stretch(value, u, axis, keepdims)
+        largest = u == _stretch(value, u.shape, axis, keepdims)
         return largest * (
-            _stretch(g, u, axis, keepdims) / largest.sum(axis=axis, keepdims=True).astype(u.dtype)
+            _stretch(g, u.shape, axis, keepdims) / largest.sum(axis=axis, keepdims=True).astype(u.dtype)
         )
 
     return record(value, (x, rule))
@@ -335,7 +335,7 @@ def logsumexp(x, axis=-1, keepdims: bool = False):
         if keepdims
         else value.reshape([n for i, n in enumerate(u.shape) if i not in _axes(axis, u.ndim)])
     )
-    return record(value, (x, lambda g: _stretch(g, u, axis, keepdims) * _softmax(u, axis)))
+    return record(value, (x, lambda g: _stretch(g, u.shape, axis, keepdims) * _softmax(u, axis)))
 
 
 def softmax(x, axis=-1):
@@ -356,9 +356,9 @@ def log_softmax(x, axis=-1):
 
 
 def reshape(x, *shape):
-    u = raw(x)
+    before = _shape(x)
     shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-    return record(u.reshape(shape), (x, lambda g: g.reshape(u.shape)))
+    return record(raw(x).reshape(shape), (x, lambda g: g.reshape(before)))
 
 
 def transpose(x, *axes):
@@ -372,13 +372,13 @@ def transpose(x, *axes):
 
 def getitem(x, index):
     """``x[index]``, by slices, numbers, masks or arrays; one used twice gets both gradients."""
-    u = raw(x)
+    u, shape = raw(x), _shape(x)
     xp = array_module(u)
     parts = index if isinstance(index, tuple) else (index,)
     basic = all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts)
 
     def rule(g):
-        out = xp.zeros_like(u)
+        out = xp.zeros(shape, dtype=g.dtype)
         if basic:
             out[index] = g
         else:

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from minadv import losses
-from minadv.autograd import vjp
+from minadv.autograd import value_and_grad
 from minadv.backend import array_module, like
 from minadv.checks import (
     check_array,
@@ -324,8 +324,9 @@ class _Weights:
     def gradient(self, f: Callable):
         """``(value, gradient)`` of ``f(parameters)``, the gradient as one vector."""
         gradient = array_module(self.vector).empty_like(self.vector)
-        value, pull = vjp(lambda *arrays: f(self.by_name(arrays)), *self.views)
-        pull(1, out=self.split(gradient))
+        value, _ = value_and_grad(
+            lambda *arrays: f(self.by_name(arrays)), *self.views, out=self.split(gradient)
+        )
         return value, gradient
 
 

@@ -1,6 +1,7 @@
 """What vjp returns, in what order rules run, what it refuses. The rules are in test_ops.py."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from minadv import autograd, ops
 from minadv.autograd import Tensor, grad, gradcheck, jacobian, raw, record, value_and_grad, vjp
 from minadv.backend import to_numpy
+from minadv.layers import Conv2D
 from tests.strategies import float_arrays
 
 x0 = np.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]])
@@ -47,9 +49,10 @@ class TestValueAndPull:
         np.testing.assert_array_equal(pull(g), first)
 
     def test_gradients_are_written_where_the_caller_wants_them(self):
-        _, pull = vjp(lambda a, b, unused: (a * a * b).sum(), x0, x0 + 1, x0)
         whole = np.full((3, *x0.shape), np.nan)
-        a, b, c = pull(np.float64(1), out=list(whole))
+        _, (a, b, c) = value_and_grad(
+            lambda a, b, unused: (a * a * b).sum(), x0, x0 + 1, x0, out=list(whole)
+        )
         np.testing.assert_array_equal(whole, [2 * x0 * (x0 + 1), x0 * x0, 0 * x0])
         assert all(np.shares_memory(view, whole) for view in (a, b, c))
 
@@ -210,7 +213,40 @@ class TestNothingUnasked:
         assert isinstance(constant, np.ndarray)
         seen = []
         vjp(lambda x: seen.append(x * constant) or seen[0], x0)
-        assert len(seen[0].edges) == 1
+        assert len(seen[0].node.edges) == 1
+
+    def test_a_value_that_no_rule_needs_is_freed_at_once(self):
+        values = []
+
+        def watched(x):
+            values.append(weakref.ref(raw(x)))
+            return x
+
+        _, pull = vjp(lambda x: watched(ops.exp(watched(x * 2) + 1.0)).sum(), x0)
+        assert [value() is None for value in values] == [True, False]
+        np.testing.assert_allclose(pull(1), 2 * np.exp(x0 * 2 + 1))
+        conv = Conv2D(1, 2, 3, dtype=float)
+        values.clear()
+        vjp(lambda x: watched(ops.relu(watched(conv(x)))), np.ones((1, 5, 5, 1)))
+        assert values[0]() is None
+
+    def test_one_gradient_frees_what_a_rule_keeps_when_it_has_run(self):
+        kept, gone = [], []
+
+        def keeping(x):
+            array = raw(x) * 1
+            kept.append(weakref.ref(array))
+            return record(array * 1, (x, lambda g: g * array))
+
+        def looking(x):
+            return record(raw(x) * 1, (x, lambda g: gone.append(kept[-1]() is None) or g))
+
+        _, g = value_and_grad(lambda x: ops.exp(keeping(looking(x))).sum(), x0)
+        assert gone == [True]
+        _, pull = vjp(lambda x: ops.exp(keeping(looking(x))).sum(), x0)
+        np.testing.assert_array_equal(pull(1), g)
+        assert gone == [True, False]
+        np.testing.assert_array_equal(pull(1), g)
 
     def test_the_rule_of_a_constant_never_runs(self):
         calls = []
@@ -272,11 +308,10 @@ class TestRefusals:
         "out", [[], [np.empty(3)], [x0, x0], [np.empty((2, 3), int)], [[[1, 2, 3], [4, 5, 6]]]]
     )
     def test_places_for_the_gradients_that_are_not_like_the_xs(self, out):
-        _, pull = vjp(lambda x: x * 2, x0)
         with pytest.raises(
             ValueError, match=r"out must hold arrays like the xs, \['float64 \(2, 3"
         ):
-            pull(x0, out)
+            value_and_grad(lambda x: (x * 2).sum(), x0, out=out)
 
     def test_grad_of_more_than_one_number(self):
         for f in (grad, value_and_grad):
