@@ -158,12 +158,13 @@ def _copied(gradients: list, places: list):
 
 def _like(xs: tuple, out) -> list:
     """``out`` as a list, checked to be one array like each of ``xs``."""
-    out = list(out)
+    if not isinstance(out, tuple | list):
+        raise TypeError(f"out must be a list of arrays, got {type(out).__name__}")
     kinds = [[(getattr(a, "dtype", type(a)), np.shape(a)) for a in some] for some in (xs, out)]
     if kinds[0] != kinds[1]:
         due, came = ([f"{dtype} {shape}" for dtype, shape in kind] for kind in kinds)
         raise ValueError(f"out must hold arrays like the xs, {due}, got {came}")
-    return out
+    return list(out)
 
 
 def _differentiable(x, position: int):

@@ -1,8 +1,7 @@
 r"""What batch normalization is made of: channels brought to mean 0 and deviation 1, and scaled.
 
 Both operations take ``(..., C)`` and work on each channel, over all other axes: over the batch,
-and over rows and columns for images. Sums are matrix products with a row of ones, which are exact
-enough in float32 and fast.
+and over rows and columns for images.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import math
 
 from minadv.autograd import raw, record
 from minadv.backend import array_module
+from minadv.numerics import channel_sum
 from minadv.ops import operands
 
 __all__ = ["scale_and_shift", "standardize"]
@@ -25,12 +25,6 @@ def _long(u):
     beside = math.gcd(math.prod(u.shape[:-1]), BESIDE)
     xp, c = array_module(u), u.shape[-1]
     return u.reshape(-1, beside * c), lambda v: xp.tile(v, beside)
-
-
-def _channel_sum(u):
-    """The sum for each channel, ``(C,)``."""
-    rows = u.reshape(-1, u.shape[-1])
-    return array_module(u).ones(len(rows), dtype=u.dtype) @ rows
 
 
 def standardize(x, epsilon: float):
@@ -75,9 +69,9 @@ def standardize(x, epsilon: float):
             f"batch statistics need at least two numbers per channel, got shape {u.shape}"
         )
     rows, along = _long(u)
-    mean = _channel_sum(u) / m
+    mean = channel_sum(u) / m
     value = rows - along(mean)
-    variance = _channel_sum((value * value).reshape(u.shape)) / m
+    variance = channel_sum((value * value).reshape(u.shape)) / m
     inverse = 1 / array_module(u).sqrt(variance + epsilon)
     value *= along(inverse)
     value = value.reshape(u.shape)
@@ -85,9 +79,9 @@ def standardize(x, epsilon: float):
     def rule(g):
         slope, _ = _long(g)
         standard, _ = _long(value)
-        gradient = standard * along(_channel_sum(g * value) / -m)
+        gradient = standard * along(channel_sum(g * value) / -m)
         gradient += slope
-        gradient -= along(_channel_sum(g) / m)
+        gradient -= along(channel_sum(g) / m)
         gradient *= along(inverse)
         return gradient.reshape(value.shape)
 
@@ -109,6 +103,6 @@ def scale_and_shift(x, scale, shift):
     return record(
         value.reshape(u.shape),
         (x, rule),
-        (scale, lambda g: _channel_sum(g * u)),
-        (shift, _channel_sum),
+        (scale, lambda g: channel_sum(g * u)),
+        (shift, channel_sum),
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from minadv.autograd import raw, record
 from minadv.backend import array_module
+from minadv.numerics import channel_sum
 from minadv.ops import operands
 from minadv.windows import (
     SHORT_RUN,
@@ -85,11 +86,6 @@ def _weight_gradient(columns, g, shape):
     return (columns.reshape(n * places, k).T @ g.reshape(-1, shape[3])).reshape(shape)
 
 
-def _bias_gradient(g):
-    rows = g.reshape(-1, g.shape[3])
-    return array_module(g).ones(len(rows), dtype=g.dtype) @ rows
-
-
 def _check_images(x):
     if x.ndim != 4:
         hint = ": write x[..., None] for one channel" * (x.ndim == 3)
@@ -147,7 +143,7 @@ def conv2d(x, w, b=None, *, stride=1, padding="valid"):
         y,
         (x, lambda g: _image_gradient(g, v, shape, stride, widths)),
         (w, lambda g: _weight_gradient(columns, g, v.shape)),
-        (b, _bias_gradient),
+        (b, channel_sum),
     )
 
 
@@ -201,7 +197,7 @@ def conv2d_transpose(x, w, b=None, *, stride=1, padding="valid"):
         y,
         (x, lambda g: _columns_to_output(columns(g), v, u.shape[1:3])),
         (w, lambda g: _weight_gradient(columns(g), u, v.shape)),
-        (b, _bias_gradient),
+        (b, channel_sum),
     )
 
 
@@ -247,7 +243,7 @@ def depthwise_conv2d(x, w, b=None, *, stride=1, padding="valid"):
                 v.shape
             ),
         ),
-        (b, _bias_gradient),
+        (b, channel_sum),
     )
 
 

@@ -17,6 +17,15 @@ def each(a, x):
     return a.reshape(len(x), *[1] * (x.ndim - 1))
 
 
+def channel_sum(a):
+    """The sum for each channel of ``a`` (..., C), as a product with a row of ones: (C,).
+
+    It is fast, and exact enough in float32. ``@`` would keep the interpreter lock.
+    """
+    xp, flat = array_module(a), a.reshape(-1, a.shape[-1])
+    return xp.dot(xp.ones(len(flat), dtype=a.dtype), flat)
+
+
 def two_sum(a, b):
     """``(s, error)``: the rounded sum and its error, ``a + b == s + error`` exactly (Knuth)."""
     s = a + b

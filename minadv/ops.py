@@ -106,9 +106,7 @@ def subtract(a, b):
 def multiply(a, b):
     u, v = operands(a, b)
     m, n = _shape(a), _shape(b)
-    return record(
-        u * v, (a, lambda g: unbroadcast(g * v, m)), (b, lambda g: unbroadcast(g * u, n))
-    )
+    return record(u * v, (a, lambda g: unbroadcast(g * v, m)), (b, lambda g: unbroadcast(g * u, n)))
 
 
 def divide(a, b):
@@ -154,7 +152,10 @@ def matmul(a, b):
             return unbroadcast(u * g[..., None], v.shape)
         return unbroadcast(u.swapaxes(-1, -2) @ g, v.shape)
 
-    return record(u @ v, (a, rule_a), (b, rule_b))
+    # For a small result NumPy's @ keeps the interpreter lock, and all other threads wait.
+    matrices = u.ndim == v.ndim == 2 and u.shape[1] == v.shape[0]
+    value = array_module(u, v).dot(u, v) if matrices else u @ v
+    return record(value, (a, rule_a), (b, rule_b))
 
 
 # --- elementwise
@@ -312,9 +313,8 @@ def max(x, axis=None, keepdims: bool = False):
 
     def rule(g):
         largest = u == _stretch(value, u.shape, axis, keepdims)
-        return largest * (
-            _stretch(g, u.shape, axis, keepdims) / largest.sum(axis=axis, keepdims=True).astype(u.dtype)
-        )
+        count = largest.sum(axis=axis, keepdims=True).astype(u.dtype)
+        return largest * (_stretch(g, u.shape, axis, keepdims) / count)
 
     return record(value, (x, rule))
 
