@@ -54,13 +54,14 @@ def margin(logits, y):
         )
     check_labels("y", y, count=z.shape[0], classes=z.shape[1])
     xp = array_module(z)
-    is_y = y[:, None] == xp.arange(z.shape[1])
-    others = xp.where(is_y, -xp.inf, z).astype(z.dtype)
+    n, is_y = xp.arange(len(z)), y[:, None] == xp.arange(z.shape[1])
+    others = z.copy()
+    others[n, y] = -xp.inf
     highest = others.max(axis=1, keepdims=True)
     e = xp.exp(others - highest)  # 0 at y
     total = e.sum(axis=1, keepdims=True)
     # Close logits cancel exactly, since the highest is subtracted from both terms.
-    m = xp.where(is_y, z - highest, 0).sum(axis=1) - xp.log(total)[:, 0]
+    m = z[n, y] - highest[:, 0] - xp.log(total)[:, 0]
     return record(m, (logits, lambda g: g[:, None] * (is_y - e / total)))
 
 
