@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -18,6 +19,8 @@ from minadv.machine import cores
 PINS = Path(__file__).with_name("requirements.txt")
 BUSY = 0.25  # load per core, and share of time lost, above which figures are not to be trusted
 ROUNDS = 9
+REST = 0.05  # seconds; threads of OpenMP look out for more work for some 0.01, at full speed
+LONG = 0.25  # seconds that a run lasts at least, by as many calls as that takes
 PATIENCE = 40  # seconds for one comparison; a slower machine does fewer rounds, but 3, and says so
 
 
@@ -105,6 +108,9 @@ def compare(
 ) -> Comparison:
     """Run ours, theirs, ours, theirs, ... after one warm-up each, and print the row.
 
+    A run is one call, or as many as last LONG. Before each run all rest: what one's threads still
+    do must not slow down the other.
+
     Parameters
     ----------
     name, peer
@@ -127,22 +133,33 @@ def compare(
     Comparison
     """
     wait = place.wait if place else lambda: None
-    ours(), theirs(), wait()
+
+    def runs(f: Callable, work: float) -> Callable:
+        """A function that makes one run, and says how much work per second it did."""
+        f(), wait()
+        calls = count(math.ceil(LONG / seconds(f, wait)), 1)
+
+        def rate() -> float:
+            time.sleep(REST)
+            return work * calls / seconds(lambda: [f() for _ in range(calls)], wait)
+
+        return rate
+
+    mine, peers = runs(ours, work), runs(theirs, theirs_work or work)
     rates: list[tuple[float, float]] = []
     start = time.perf_counter()
     while len(rates) < min(rounds, count(rounds, 3)):
-        rates.append((work / seconds(ours, wait), (theirs_work or work) / seconds(theirs, wait)))
+        rates.append((mine(), peers()))
         if len(rates) >= 3 and time.perf_counter() - start > PATIENCE:
             say(f"{name} / {peer}: {len(rates)} rounds only, too slow for more.")
             break
     ratios = [a / b for a, b in rates]
-    mine, peers = zip(*rates, strict=True)
     result = Comparison(
         name,
         peer,
         unit,
-        statistics.median(mine),
-        statistics.median(peers),
+        statistics.median(a for a, _ in rates),
+        statistics.median(b for _, b in rates),
         statistics.median(ratios),
         min(ratios),
         max(ratios),
