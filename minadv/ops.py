@@ -208,9 +208,12 @@ def relu(x):
     """max(x, 0); the derivative at 0 is 0."""
     u = raw(x)
     value = array_module(u).clip(u, 0, math.inf)  # NumPy is faster so than with maximum
+    if not isinstance(x, Tensor):
+        return value
+    active = value > 0  # kept in place of the value, which takes four times as much
 
     def rule(g):
-        part = (value > 0).astype(g.dtype)  # bool * float is slow
+        part = active.astype(g.dtype)  # bool * float is slow
         part *= g
         return part
 
