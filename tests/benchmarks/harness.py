@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import threadpoolctl
 
 from minadv.machine import cores
+from minadv.parallel import run_chunks
 
 PINS = Path(__file__).with_name("requirements.txt")
 BUSY = 0.25  # load per core, and share of time lost, above which figures are not to be trusted
 ROUNDS = 9
-REST = 0.05  # seconds; threads of OpenMP look out for more work for some 0.01, at full speed
+BETWEEN = 0.05  # seconds between two runs: see :func:`settle`
 LONG = 0.25  # seconds that a run lasts at least, by as many calls as that takes
 PATIENCE = 40  # seconds for one comparison; a slower machine does fewer rounds, but 3, and says so
 
@@ -94,6 +96,22 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
+def settle():
+    """Multiply matrices on all cores for a moment, so that all runs start alike.
+
+    Threads of OpenMP look out for more work for some 0.01 s after a run, at full speed. And a core
+    that had nothing to do, of a virtual machine above all, takes as long to come back.
+    """
+    end, a = time.perf_counter() + BETWEEN, np.ones((128, 128), dtype=np.float32)
+
+    def work(core):
+        while time.perf_counter() < end:
+            a @ a
+        return core
+
+    run_chunks(work, np.arange(cores()), chunk=1)
+
+
 def compare(
     name: str,
     peer: str,
@@ -108,8 +126,7 @@ def compare(
 ) -> Comparison:
     """Run ours, theirs, ours, theirs, ... after one warm-up each, and print the row.
 
-    A run is one call, or as many as last LONG. Before each run all rest: what one's threads still
-    do must not slow down the other.
+    A run is one call, or as many as last LONG.
 
     Parameters
     ----------
@@ -140,7 +157,7 @@ def compare(
         calls = count(math.ceil(LONG / seconds(f, wait)), 1)
 
         def rate() -> float:
-            time.sleep(REST)
+            settle()
             return work * calls / seconds(lambda: [f() for _ in range(calls)], wait)
 
         return rate
