@@ -4,9 +4,11 @@ Every function takes Tensors, arrays and numbers in any mixture; without a Tenso
 array. A constant combined with a Tensor takes the Tensor's dtype, so that float32 stays float32.
 Where a function has a kink, the convention is stated.
 
-How to read a rule: ``u`` and ``v`` are the plain values of the arguments (``operands``, ``raw``);
-``g`` is the gradient for the value; and ``record(value, (x, rule), ...)`` keeps a rule for each
-argument that is a Tensor. :func:`unbroadcast` undoes the stretching of a smaller argument.
+How to read a rule: ``u`` and ``v`` are the plain values of the arguments (``operands``, ``raw``),
+``m`` and ``n`` their shapes; ``g`` is the gradient for the value; and ``record(value, (x, rule),
+...)`` keeps a rule for each argument that is a Tensor. What a rule refers to stays in memory until
+the pull, so a rule that needs a shape alone refers to the shape. :func:`unbroadcast` undoes the
+stretching of a smaller argument.
 """
 
 from __future__ import annotations
