@@ -139,20 +139,21 @@ def power(x, p):
 def matmul(a, b):
     r"""``a @ b`` for matrices, vectors and stacks of matrices, as NumPy's ``matmul``."""
     u, v = operands(a, b)
+    m, n = _shape(a), _shape(b)
 
     def rule_a(g):
-        if v.ndim == 1:  # (..., n) @ (n,) -> (...)
-            return unbroadcast(g[..., None] * v, u.shape) if u.ndim > 1 else g * v
-        if u.ndim == 1:  # (n,) @ (..., n, m) -> (..., m)
-            return unbroadcast((g[..., None, :] @ v.swapaxes(-1, -2))[..., 0, :], u.shape)
-        return unbroadcast(g @ v.swapaxes(-1, -2), u.shape)
+        if v.ndim == 1:  # (..., k) @ (k,) -> (...)
+            return unbroadcast(g[..., None] * v, m) if len(m) > 1 else g * v
+        if len(m) == 1:  # (k,) @ (..., k, l) -> (..., l)
+            return unbroadcast((g[..., None, :] @ v.swapaxes(-1, -2))[..., 0, :], m)
+        return unbroadcast(g @ v.swapaxes(-1, -2), m)
 
     def rule_b(g):
-        if u.ndim == 1:  # (n,) @ (..., n, m) -> (..., m)
-            return unbroadcast(u[:, None] * g[..., None, :], v.shape) if v.ndim > 1 else g * u
-        if v.ndim == 1:  # (..., n) @ (n,) -> (...)
-            return unbroadcast(u * g[..., None], v.shape)
-        return unbroadcast(u.swapaxes(-1, -2) @ g, v.shape)
+        if u.ndim == 1:  # (k,) @ (..., k, l) -> (..., l)
+            return unbroadcast(u[:, None] * g[..., None, :], n) if len(n) > 1 else g * u
+        if len(n) == 1:  # (..., k) @ (k,) -> (...)
+            return unbroadcast(u * g[..., None], n)
+        return unbroadcast(u.swapaxes(-1, -2) @ g, n)
 
     # For a small result NumPy's @ keeps the interpreter lock, and all other threads wait.
     matrices = u.ndim == v.ndim == 2 and u.shape[1] == v.shape[0]

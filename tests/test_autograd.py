@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minadv import autograd, ops
 from minadv.autograd import Tensor, grad, gradcheck, jacobian, raw, record, value_and_grad, vjp
 from minadv.backend import to_numpy
-from minadv.layers import Conv2D
+from minadv.conv import avg_pool2d, conv2d, depthwise_conv2d
 from tests.strategies import float_arrays
 
 x0 = np.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]])
@@ -215,20 +215,53 @@ class TestNothingUnasked:
         vjp(lambda x: seen.append(x * constant) or seen[0], x0)
         assert len(seen[0].node.edges) == 1
 
-    def test_a_value_that_no_rule_needs_is_freed_at_once(self):
+    @pytest.mark.parametrize(
+        "operation",
+        [
+            lambda x: x + 1.0,
+            lambda x: 1.0 - x,
+            lambda x: -x,
+            lambda x: x * 3.0,
+            lambda x: x / 3.0,
+            lambda x: ops.relu(x),
+            lambda x: ops.where(x0 > 0, x, 1.0),
+            lambda x: x.sum(axis=0),
+            lambda x: x.mean(),
+            lambda x: x.reshape(6),
+            lambda x: x.T,
+            lambda x: x[1],
+            lambda x: x[[1, 1]],
+            lambda x: ops.pad(x, [(1, 0), (0, 1)]),
+            lambda x: ops.concatenate([x, x]),
+            lambda x: x @ np.ones((3, 2)),
+            lambda x: conv2d(x.reshape(1, 2, 3, 1), np.ones((2, 2, 1, 4)), np.ones(4)),
+            lambda x: depthwise_conv2d(x.reshape(1, 2, 3, 1), np.ones((2, 2, 1)), np.ones(1)),
+            lambda x: avg_pool2d(x.reshape(1, 2, 3, 1), 2),
+        ],
+    )
+    def test_a_value_that_no_rule_needs_is_freed_at_once(self, operation):
         values = []
 
         def watched(x):
             values.append(weakref.ref(raw(x)))
             return x
 
-        _, pull = vjp(lambda x: watched(ops.exp(watched(x * 2) + 1.0)).sum(), x0)
-        assert [value() is None for value in values] == [True, False]
-        np.testing.assert_allclose(pull(1), 2 * np.exp(x0 * 2 + 1))
-        conv = Conv2D(1, 2, 3, dtype=float)
-        values.clear()
-        vjp(lambda x: watched(ops.relu(watched(conv(x)))), np.ones((1, 5, 5, 1)))
+        value, pull = vjp(lambda x: ops.exp(operation(watched(x * 0.1))), x0)
         assert values[0]() is None
+        gradcheck(lambda x: ops.exp(operation(x * 0.1)), x0)
+        np.testing.assert_array_equal(pull(value), pull(value))
+
+    @pytest.mark.parametrize(("function", "kept"), [(ops.relu, False), (ops.exp, True)])
+    def test_what_an_operation_keeps_of_its_own_value(self, function, kept):
+        values = []
+
+        def watched(x):
+            values.append(weakref.ref(raw(x)))
+            return x
+
+        _, pull = vjp(lambda x: watched(function(x)) + 1.0, x0)
+        assert (values[0]() is not None) == kept
+        np.testing.assert_allclose(pull(x0), x0 * (np.exp(x0) if kept else x0 > 0))
 
     def test_one_gradient_frees_what_a_rule_keeps_when_it_has_run(self):
         kept, gone = [], []
