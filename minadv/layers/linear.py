@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from minadv import ops
 from minadv.autograd import raw
 from minadv.backend import asarray
 from minadv.checks import (
@@ -87,7 +88,7 @@ class Dense(Layer):
             raise ValueError(
                 f"Dense expects (N, {d_in}), got {raw(x).shape}: is a Flatten missing?"
             )
-        return x @ parameters["weight"] + parameters["bias"]
+        return ops.matmul(x, parameters["weight"]) + parameters["bias"]
 
 
 class Conv2D(Layer):
