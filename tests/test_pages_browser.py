@@ -261,7 +261,9 @@ def test_next_and_previous(site, page):  # noqa: F811
     page.goto((site / "index.html").as_uri())
     seen = []
     while page.locator("a.next-page").count():
-        page.goto(page.locator("a.next-page").evaluate("a => a.href"), wait_until="domcontentloaded")
+        page.goto(
+            page.locator("a.next-page").evaluate("a => a.href"), wait_until="domcontentloaded"
+        )
         seen.append(page.url)
     assert "/lessons/" in seen[0]
     assert len(seen) == len(set(seen))
