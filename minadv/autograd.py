@@ -98,9 +98,8 @@ def vjp(f: Callable, *xs):
     has the shape of ``value``.
 
     Raises :class:`TypeError` if an ``x`` is not a floating-point array or is a Tensor, if ``f``
-    does not return an array, or if ``f`` uses a Tensor of an outer ``vjp`` (only first
-    derivatives are
-    supported). Raises :class:`ValueError` for a ``g`` of another shape.
+    does not return an array, or if ``f`` uses a Tensor of an outer ``vjp`` (only first derivatives
+    are supported). Raises :class:`ValueError` for a ``g`` of another shape.
     """
     value, end, starts, xs = _computed(f, xs)
 
@@ -108,7 +107,7 @@ def vjp(f: Callable, *xs):
         g = array_module(value).asarray(g, dtype=value.dtype)
         if g.shape != value.shape:
             raise ValueError(f"g must have the shape of the value, {value.shape}, got {g.shape}")
-        return _copied(_backward(end, g, starts), _new(xs))
+        return _copied(_backward(end, g, starts), _places(xs))
 
     return value, pull
 
@@ -125,7 +124,7 @@ def value_and_grad(f: Callable, *xs, out=None):
     value, end, starts, xs = _computed(f, xs)
     if value.size != 1:
         raise ValueError(f"f must return one number, got shape {value.shape}: sum it, or use vjp")
-    places = _new(xs) if out is None else _like(xs, out)
+    places = _places(xs, out)
     one = array_module(value).ones_like(value)
     return value, _copied(_backward(end, one, starts, keep=False), places)
 
@@ -145,10 +144,6 @@ def _computed(f: Callable, xs: tuple) -> tuple:
     return value, getattr(output, "node", None), [tensor.node for tensor in inputs], xs
 
 
-def _new(xs: tuple) -> list:
-    return [array_module(x).empty_like(x) for x in xs]
-
-
 def _copied(gradients: list, places: list):
     """``gradients``, written into ``places``: a rule's own array is never handed out."""
     for place, gradient in zip(places, gradients, strict=True):
@@ -156,8 +151,10 @@ def _copied(gradients: list, places: list):
     return places[0] if len(places) == 1 else tuple(places)
 
 
-def _like(xs: tuple, out) -> list:
-    """``out`` as a list, checked to be one array like each of ``xs``."""
+def _places(xs: tuple, out=None) -> list:
+    """``out``, checked to be one array like each of ``xs``; new ones by default."""
+    if out is None:
+        return [array_module(x).empty_like(x) for x in xs]
     if not isinstance(out, tuple | list):
         raise TypeError(f"out must be a list of arrays, got {type(out).__name__}")
     kinds = [[(getattr(a, "dtype", type(a)), np.shape(a)) for a in some] for some in (xs, out)]
